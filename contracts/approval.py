@@ -1,0 +1,54 @@
+"""Evidence and approval: who said yes to exactly what.
+
+Boundary: no I/O, no clock. Source: release-algorithm R8.
+Invariants: an approval names the digest of the evidence; evidence that changed has another digest, so an approval of A
+can never be used for B (fault 36).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from contracts.digest import Digest
+from contracts.document import Document
+
+Decision = Literal["promote", "hold", "reject"]
+
+
+class Evidence(Document):
+    """All that an approver is shown, by digest. `rollback_target` is None for a first release."""
+
+    KIND: ClassVar[str] = "evidence"
+
+    family: str
+    version: str
+    bundle: Digest
+    score_report: Digest
+    timing_report: Digest
+    safety_report: Digest
+    gate_report: Digest
+    replay_report: Digest
+    canary_report: Digest
+    policy: Digest
+    previous_policy: Digest | None
+    rollback_target: Digest | None
+
+
+class Approval(Document):
+    """One person's decision about one evidence digest.
+
+    `mode` is `signed` (a DSSE signature by a key of the approvers' file; `key_id` names it) or `ui` (typed into the
+    Prefect form, which proves nothing about who typed it; counts only where `approvals.mode: ui`).
+    """
+
+    KIND: ClassVar[str] = "approval"
+
+    family: str
+    evidence: Digest
+    decision: Decision
+    approver: str
+    mode: Literal["signed", "ui"]
+    key_id: str = ""
+    note: str = ""
+    reviewed_slices: tuple[str, ...] = ()
+    at: str

@@ -1,0 +1,164 @@
+"""The release policy: the typed form of params.yaml, every threshold with its unit.
+
+Boundary: no I/O (operations/settings.py reads the file). Source: release-algorithm R4, R7, R8.
+Invariants: unknown keys are refused; the digest of a family's policy is part of the evidence (R4.7).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, JsonValue, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from contracts.document import Document, Part
+from contracts.registry_entry import ResourceEnvelope
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A fraction in [0, 1]."""
+
+
+class QualityGate(Part):
+    """One metric on some slices of one pack.
+
+    Attributes:
+        pack: name of the eval pack.
+        metric: `wer` (lower is better; a fraction: 0.01 is one point).
+        slices: `overall`, `protected` (each protected slice of the pack) or a list of slice names like `accent=us`.
+        margin: the regression budget, in the metric's unit.
+        ceiling: what a first release is held to, in the metric's unit (R4.3).
+        min_speakers, min_words: support below which the verdict is Inconclusive.
+    """
+
+    pack: str
+    metric: Literal["wer"]
+    slices: Literal["overall", "protected"] | tuple[str, ...]
+    margin: NonNegativeFloat
+    ceiling: PositiveFloat
+    min_speakers: PositiveInt
+    min_words: PositiveInt
+
+
+class ServingGate(Part):
+    """Budgets of speed and size; milliseconds, megabytes, US dollars an audio hour."""
+
+    first_partial_p95_ms: PositiveFloat | None = None
+    final_p95_ms: PositiveFloat
+    rtf: PositiveFloat
+    peak_memory_mb: PositiveFloat
+    cost_usd_per_audio_hour: PositiveFloat
+
+
+class SafetyGate(Part):
+    """Budgets of the safety report: share of non-speech clips that yield words, redaction leaks."""
+
+    max_hallucinating_clips: Share
+    max_redaction_leaks: NonNegativeInt
+
+
+class CanaryMetric(Part):
+    """A metric of the judge (house.md `judge`): margins are absolute unless `relative`."""
+
+    kind: Literal["ratio", "quantile", "never"]
+    numerator: str = ""
+    denominator: str = ""
+    column: str = ""
+    quantile: Share = 0.95
+    budget: float | None = None
+    margin: NonNegativeFloat = 0.0
+    relative: bool = False
+    better: Literal["lower", "higher"] = "lower"
+
+
+class CanaryPlan(Part):
+    """The plan a canary is judged by; the `--plan` file of `soundcheck judge`.
+
+    `min_sessions` is per arm and slice before any decision; `deadline_s`, `stale_after_s` are seconds;
+    `cohort` names the values a request's labels must have in the cohort stage; `weights` is the canary's share a stage.
+    """
+
+    metrics: dict[str, CanaryMetric]
+    slices: tuple[str, ...] = ()
+    alpha: Share = 0.05
+    deadline_s: PositiveFloat
+    min_sessions: PositiveInt = 30
+    caps: dict[str, PositiveFloat] = {"utterances": 60, "words": 400}
+    stale_after_s: PositiveFloat = 300.0
+    routable: tuple[str, ...] = ()
+    stages: tuple[Literal["shadow", "cohort", "wide"], ...] = ("shadow", "cohort", "wide")
+    cohort: dict[str, tuple[str, ...]] = {}
+    weights: dict[Literal["probe", "shadow", "cohort", "wide"], Share] = {}
+
+
+class Approvals(Part):
+    """Who must say yes: `ui` counts unsigned decisions of the Prefect form, `signed` only signatures."""
+
+    mode: Literal["ui", "signed"]
+    quorum: PositiveInt
+    mandatory: tuple[str, ...] = ()
+    timeout_s: PositiveFloat
+
+
+class StagingPolicy(Part):
+    """The staged replay: how many requests, the golden tolerance, how many fixtures are kept."""
+
+    requests: PositiveInt
+    golden_fixtures: PositiveInt
+    golden_max_word_edits: NonNegativeInt
+    timeout_s: PositiveFloat
+
+
+class Statistics(Part):
+    """Family-wise error of the offline gates, bootstrap replicates, seed (U4, U5)."""
+
+    alpha: Share
+    replicates: PositiveInt
+    seed: int
+
+
+class FamilyPolicy(Document):
+    """All that decides about a family's releases."""
+
+    KIND: ClassVar[str] = "family_policy"
+
+    family: str
+    registry: dict[str, JsonValue]
+    normalizer: Literal["none", "basic", "english"]
+    high_risk: bool = False
+    high_risk_slices: tuple[str, ...] = ()
+    quality: tuple[QualityGate, ...]
+    serving: ServingGate
+    safety: SafetyGate
+    statistics: Statistics
+    staging: StagingPolicy
+    canary: CanaryPlan
+    approvals: Approvals
+    envelope: ResourceEnvelope
+    bake_time_s: NonNegativeFloat
+
+
+def _text(value: object) -> object:
+    return str(value) if isinstance(value, int) else value
+
+
+class StoreSettings(Part):
+    """Where bundles and ledger live: `file://DIR` (a relative DIR is below the home folder)."""
+
+    url: Annotated[str, BeforeValidator(_text)]
+
+
+class Ports(Part):
+    """Loopback ports of the embedded servers."""
+
+    prefect: PositiveInt
+    mlflow: PositiveInt
+    gateway: PositiveInt
+
+
+class ServingSettings(Part):
+    """The gateway: how often it looks at the pointers, queue bound a worker, request deadline, drain time."""
+
+    poll_s: PositiveFloat
+    queue_limit: PositiveInt
+    deadline_s: PositiveFloat
+    drain_s: PositiveFloat
+    worker_start_s: PositiveFloat

@@ -1,0 +1,137 @@
+"""The production API, version 1: what a client sends and gets. Staging, canary and production all use it.
+
+Boundary: no I/O. Source: coverage rows 3 and 30; release-algorithm R6.
+Invariants: fields are only ever added; every answer names the bundle it came from (header `X-Soundcheck-Bundle`, field
+`bundle` of stream messages) and the request (`X-Request-Id`, 32 hexadecimal characters).
+
+HTTP
+    POST /v1/audio/transcriptions   multipart: file, model (the family), language?, response_format? (json, text,
+                                    verbose_json), prompt and temperature are accepted and not used
+    POST /v1/events                 ClientEvent
+    GET  /healthz /readyz /metrics
+    Headers read: Authorization: Bearer KEY; traceparent; X-Soundcheck-Session, -Tenant, -Device, -Language, -Codec,
+    -Probe
+WebSocket  /v1/audio/stream?model=FAMILY
+    client: StreamStart as JSON text, then binary frames of little-endian 16-bit mono PCM, then {"type": "end"}
+    server: StreamReady, then Partial messages, then one Final, or one Error
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from contracts.document import Part
+
+API_VERSION = "1.0"
+MAX_AUDIO_S = 600.0
+MAX_FRAME_BYTES = 1 << 20
+
+ErrorCode = Literal[
+    "unauthorized",
+    "unknown_model",
+    "not_audio",
+    "empty_audio",
+    "unsupported_rate",
+    "unsupported_channels",
+    "too_long",
+    "too_large",
+    "bad_request",
+    "overloaded",
+    "deadline",
+    "no_stable",
+    "internal",
+]
+
+STATUS: dict[ErrorCode, int] = {
+    "unauthorized": 401,
+    "unknown_model": 404,
+    "not_audio": 400,
+    "empty_audio": 400,
+    "unsupported_rate": 400,
+    "unsupported_channels": 400,
+    "too_long": 413,
+    "too_large": 413,
+    "bad_request": 400,
+    "overloaded": 429,
+    "deadline": 504,
+    "no_stable": 503,
+    "internal": 500,
+}
+
+
+class Word(Part):
+    """One word of a transcript: start and end in seconds from the start of the audio, confidence in [0, 1]."""
+
+    word: str
+    start: NonNegativeFloat
+    end: NonNegativeFloat
+    confidence: float | None = Field(default=None, ge=0, le=1)
+
+
+class Transcription(Part):
+    """The answer to `POST /v1/audio/transcriptions` (`json` has `text` alone, `verbose_json` all of it)."""
+
+    task: Literal["transcribe"] = "transcribe"
+    language: str
+    duration: NonNegativeFloat
+    text: str
+    words: tuple[Word, ...] = ()
+    confidence: float | None = None
+
+
+class ApiError(Part):
+    """The body of a refused request, in the form the OpenAI client reads: `{"error": {...}}`."""
+
+    code: ErrorCode
+    message: str
+    type: str = "invalid_request_error"
+    param: str | None = None
+
+
+class StreamStart(Part):
+    """First message of a stream."""
+
+    type: Literal["start"] = "start"
+    sample_rate: PositiveInt
+    language: str = ""
+    session: str = ""
+    labels: dict[str, str] = {}
+
+
+class StreamReady(Part):
+    """The stream is open; it stays on this bundle until its end (R7.7, fault 61)."""
+
+    type: Literal["ready"] = "ready"
+    request_id: str
+    bundle: str
+
+
+class PartialResult(Part):
+    """A hypothesis so far: the first `committed` words never change again."""
+
+    type: Literal["partial"] = "partial"
+    text: str
+    committed: int
+    audio_s: NonNegativeFloat
+    bundle: str
+
+
+class FinalResult(Part):
+    """The last word of a stream."""
+
+    type: Literal["final"] = "final"
+    text: str
+    words: tuple[Word, ...] = ()
+    confidence: float | None = None
+    audio_s: NonNegativeFloat
+    bundle: str
+    request_id: str
+
+
+class StreamError(Part):
+    """The stream ended without a final."""
+
+    type: Literal["error"] = "error"
+    error: ApiError

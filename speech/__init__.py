@@ -1,0 +1,1 @@
+"""What is released: front end, reference models, runtimes behind one Protocol. Floor 2: imports contracts alone."""

@@ -1,0 +1,86 @@
+"""Engines that turn audio into text, one file an engine, behind one Protocol.
+
+Boundary: a runtime reads its payload folder when it is loaded and nothing afterwards.
+Invariants: the same payload and the same audio give the same text on one machine; an engine is chosen by the payload's
+`runtime.json` (`{"engine": "ctc", ...}`), never by a guess from file names; no engine unpickles anything.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from contracts.errors import Refused
+
+Samples = npt.NDArray[np.float32]
+"""Mono audio, shape (samples,), values in [-1, 1], at the runtime's `sample_rate_hz`."""
+
+
+class TimedWord(NamedTuple):
+    """A word, its start and end in seconds, its confidence in [0, 1] (None where the engine has none)."""
+
+    word: str
+    start_s: float
+    end_s: float
+    confidence: float | None
+
+
+class Transcript(NamedTuple):
+    """What was said; `words` may be empty where the engine gives no times."""
+
+    text: str
+    words: tuple[TimedWord, ...] = ()
+    confidence: float | None = None
+
+
+class Partial(NamedTuple):
+    """A hypothesis so far: the first `committed` words never change again."""
+
+    text: str
+    committed: int
+
+
+class Stream(Protocol):
+    """One utterance being heard, chunk by chunk; state is kept between chunks."""
+
+    def accept(self, chunk: Samples) -> Partial | None:
+        """Hear the next chunk; a Partial when the hypothesis changed, else None."""
+        ...
+
+    def finish(self) -> Transcript:
+        """No more audio comes: the final transcript."""
+        ...
+
+
+class Runtime(Protocol):
+    """A loaded model. One thread uses it at a time."""
+
+    sample_rate_hz: int
+    streaming: bool
+    """True where partials come from state that is kept, False where `stream` gathers audio and answers at the end."""
+
+    def transcribe(self, audio: Samples) -> Transcript:
+        """The transcript of one whole utterance."""
+        ...
+
+    def stream(self) -> Stream:
+        """Start hearing an utterance."""
+        ...
+
+
+ENGINES = ("ctc", "moonshine", "pocketsphinx")
+
+
+def load(payload: Path, *, threads: int = 1) -> Runtime:
+    """Load the engine that `payload/runtime.json` names; raises Refused for an engine that is not known."""
+    engine = json.loads((payload / "runtime.json").read_text())["engine"]
+    if engine not in ENGINES:
+        raise Refused("unknown engine", where="runtime.json", got=repr(engine), expected=" or ".join(ENGINES))
+    module = importlib.import_module(f"speech.runtimes.{engine}")
+    runtime: Runtime = module.load(payload, threads=threads)
+    return runtime
