@@ -1,0 +1,158 @@
+"""What an approver reads above the form: one line of verdict, slices worst first, canary, risk, rollback, evidence.
+
+Boundary: no I/O; Markdown out, for Prefect's form and artifacts.
+Invariants: what was not reached or not settled is named under "Risk"; the evidence digest stands whole, because it is
+what is signed (R8.1).
+Source: pages.md ("Approval form"); release-algorithm R4.6, R4.7, R8.
+"""
+
+from __future__ import annotations
+
+from contracts.reports import Comparison
+from contracts.verdict import Value
+from pages.figures import clock, duration, many, plain, scale
+from pages.markdown import bullets, code, table, text, verdict
+from pages.reading import (
+    approve_line,
+    canary_row,
+    difference,
+    limit,
+    marks,
+    privacy_row,
+    quality_row,
+    rollback_row,
+    safety_row,
+    serving_row,
+    target,
+    worst_first,
+)
+from pages.view import ReleaseView
+
+
+def markdown(view: ReleaseView) -> str:
+    """The approval form's text. Missing documents are named as risk, never left out."""
+    lines = [verdict_line(view), ""]
+    lines += ["### Slices, worst first", "", *slice_table(view)]
+    lines += ["### Canary", "", *canary_lines(view)]
+    lines += ["### Risk: what the evidence does not cover", "", *bullets(risks(view))]
+    lines += ["### Rollback", "", *rollback_lines(view)]
+    if view.policy_changes:
+        lines += ["### The policy has changed", "", *bullets(text(change) for change in view.policy_changes)]
+    lines += ["### Decide", "", *decision_lines(view)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def verdict_line(view: ReleaseView) -> str:
+    """`**PASS** asr-commands v2: quality PASS, serving PASS, ...`"""
+    judged = [row(view) for row in (quality_row, serving_row, safety_row, privacy_row, rollback_row, canary_row)]
+    words = ", ".join(f"{row.label} {row.word or 'NOT REACHED'}" for row in judged)
+    known = [row.value for row in judged if row.value]
+    overall = max(known, key=lambda value: value.severity) if len(known) == len(judged) else Value.INCONCLUSIVE
+    instead = f"instead of {text(view.stable_version)}" if view.stable_version else "as the first stable"
+    return f"**{verdict(overall)}** {text(view.family)} **{text(view.version)}** {instead}: {words}"
+
+
+def slice_table(view: ReleaseView) -> list[str]:
+    """slice | stable | candidate | difference [interval] | margin | verdict, worst first."""
+    if view.score is None or not view.score.comparisons:
+        return ["Not reached: nothing was compared.", ""]
+    header = ("slice", "stable", "candidate", "difference [interval]", "held to", "speakers", "verdict")
+    return table(header, (_slice_row(one) for one in worst_first(view.score.comparisons)), right=(1, 2, 3, 4, 5))
+
+
+def _slice_row(one: Comparison) -> tuple[str, ...]:
+    metric = scale(one.metric)
+    marked = "".join(f" **{mark}**" for mark in marks(one))
+    return (
+        f"{code(one.slice)} {text(one.pack)}{marked}",
+        metric.value(one.stable.rate) if one.stable else "none",
+        metric.value(one.candidate.rate),
+        difference(one).replace("[", "\\[") or "none",
+        limit(one) or "nothing",
+        f"{one.speakers:,}",
+        verdict(one.verdict.value),
+    )
+
+
+def canary_lines(view: ReleaseView) -> list[str]:
+    """One row a stage; the reasons of what was not a promotion."""
+    if view.canary is None:
+        return ["Not reached.", ""]
+    header = ("stage", "decision", "stable sessions", "canary sessions", "took")
+    rows = (
+        (
+            stage.stage,
+            stage.decision.replace("_", " "),
+            f"{stage.stable_sessions:,}",
+            f"{stage.canary_sessions:,}",
+            duration(stage.duration_s),
+        )
+        for stage in view.canary.stages
+    )
+    reasons = [f"{stage.stage}: {text(reason)}" for stage in view.canary.stages for reason in stage.reasons]
+    return [*(table(header, rows, right=(2, 3, 4)) or ["No stage was run.", ""]), *bullets(reasons)]
+
+
+def risks(view: ReleaseView) -> list[str]:
+    """What nobody should believe to be shown: missing documents, open verdicts, high-risk slices, provenance."""
+    missing = [
+        name
+        for name, document in (
+            ("quality", view.score),
+            ("serving", view.timing),
+            ("safety", view.safety),
+            ("staged replay", view.replay),
+            ("canary", view.canary),
+        )
+        if document is None
+    ]
+    found = [f"**{name}** was not reached" for name in missing]
+    if view.score:
+        for one in worst_first(view.score.comparisons):
+            if one.verdict.value is not Value.PASS:
+                reasons = "; ".join(one.verdict.reasons) or "no reason was given"
+                found.append(f"{code(one.slice)} {verdict(one.verdict.value)}: {text(reasons)}")
+            if one.unit == "utterance":
+                found.append(
+                    f"{code(one.slice)} speaks for its {many(one.speakers, 'speaker')} alone: too few for more"
+                )
+    if view.gate:
+        found += [f"manual review is mandatory for {code(name)}" for name in view.gate.manual_review]
+    if view.train and not view.train.leakage.startswith("none"):
+        found.append(f"training data leakage: {text(view.train.leakage)}")
+    if view.policy.approvals.mode == "ui":
+        found.append("decisions of this form are **unsigned** (`approvals.mode: ui`): a typed name proves nothing")
+    return found or ["nothing is known to be missing"]
+
+
+def rollback_lines(view: ReleaseView) -> list[str]:
+    """Target, rehearsed time, command."""
+    if view.stable_bundle is None:
+        return ["None: this is the first release; taking it back leaves nobody served.", ""]
+    rehearsed = duration(view.replay.rehearsal_s) if view.replay and view.replay.rehearsal_s is not None else ""
+    return bullets(
+        [
+            f"target {text(view.stable_version or 'version unknown')} {code(view.stable_bundle)}",
+            f"rehearsed in {rehearsed}" if rehearsed else "**not rehearsed**",
+            f"command {code(f'soundcheck rollback {plain(view.family)} --key KEY --reason TEXT')}",
+        ]
+    )
+
+
+def decision_lines(view: ReleaseView) -> list[str]:
+    """What is decided about, and the same decision from a terminal."""
+    if view.evidence is None:
+        return ["There is no evidence to decide about yet.", ""]
+    bundle = f"bundle {code(view.bundle)}" if view.bundle else "no bundle"
+    return [
+        f"{bundle}, evidence {code(view.evidence.digest())}, written {text(clock(view.now))}, "
+        f"rollback target {text(target(view))}.",
+        "",
+        "`promote` moves all traffic to it, `hold` asks again later, `reject` is final for this evidence.",
+        "The same from a terminal, signed:",
+        "",
+        "```",
+        approve_line(view),
+        "```",
+        "",
+    ]

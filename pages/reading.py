@@ -1,0 +1,283 @@
+"""What a release says, in words: its headline, its rows, its order of slices, its commands.
+
+Boundary: no I/O, no clock. Verdicts are read from documents, never made here; a row whose document is missing is "not
+reached", a row whose evidence is empty is Inconclusive (R4.2).
+Invariants: terminal, approval form, step artifacts and report all take their words from here, so they agree.
+Source: pages.md; release-algorithm R4.2, R6.1, R6.5, R6.6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from contracts.approval import Approval
+from contracts.digest import short
+from contracts.policy import ServingGate
+from contracts.reports import Comparison, TimingReport
+from contracts.verdict import Value, Verdict, worst
+from pages.figures import clock, duration, key_hint, many, milliseconds, plain, scale, size, slice_name
+from pages.view import ReleaseView
+
+NOT_REACHED = "not reached"
+
+
+class Row(NamedTuple):
+    """One line of a summary: its label, its verdict (None: not reached, or not a verdict), its parts."""
+
+    label: str
+    value: Value | None
+    parts: tuple[str, ...]
+
+    @property
+    def word(self) -> str:
+        """The verdict in capitals, "" without one."""
+        return self.value.upper() if self.value else ""
+
+
+class Command(NamedTuple):
+    """Something to do: why, and the command for it."""
+
+    purpose: str
+    line: str
+
+
+def excess(comparison: Comparison) -> float:
+    """How far the candidate is over what it is held to, in the metric's unit; negative is room left."""
+    sign = 1 if comparison.better == "lower" else -1
+    if comparison.estimate is not None:
+        return sign * comparison.estimate - (comparison.margin or 0.0)
+    rate = comparison.candidate.rate
+    if rate is None or comparison.ceiling is None:
+        return float("inf")
+    return sign * (rate - comparison.ceiling)
+
+
+def worst_first(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    """Worst verdict first, then the least room to the margin; equal ones by name."""
+    return sorted(
+        comparisons,
+        key=lambda one: (-one.verdict.value.severity, -excess(one), one.pack, one.metric, one.slice),
+    )
+
+
+def marks(comparison: Comparison) -> tuple[str, ...]:
+    """`protected`, `high risk`, as they apply."""
+    named = (("protected", comparison.protected), ("high risk", comparison.high_risk))
+    return tuple(name for name, applies in named if applies)
+
+
+def change(comparison: Comparison) -> str:
+    """`8.4% -> 6.1%`, or `6.1%` without a stable."""
+    metric = scale(comparison.metric)
+    candidate = metric.value(comparison.candidate.rate)
+    return f"{metric.value(comparison.stable.rate)} -> {candidate}" if comparison.stable else candidate
+
+
+def difference(comparison: Comparison) -> str:
+    """`-2.3 [-3.1, -1.5]`, "" without a stable."""
+    metric = scale(comparison.metric)
+    if comparison.estimate is None:
+        return ""
+    return f"{metric.difference(comparison.estimate)} {metric.interval(comparison.lower, comparison.upper)}".strip()
+
+
+def limit(comparison: Comparison) -> str:
+    """`margin 1.0`, `ceiling 35.0%`, "" where nothing is set."""
+    metric = scale(comparison.metric)
+    if comparison.estimate is not None and comparison.margin is not None:
+        return f"margin {metric.number(comparison.margin)}"
+    return "" if comparison.ceiling is None else f"ceiling {metric.value(comparison.ceiling)}"
+
+
+def quality_row(view: ReleaseView) -> Row:
+    """Every overall difference, and the worst slice."""
+    if view.score is None:
+        return Row("quality", None, (NOT_REACHED,))
+    parts = []
+    compared = view.score.comparisons
+    overall = [one for one in compared if one.slice == "overall"]
+    for one in overall:
+        name = scale(one.metric).label + (f" on {plain(one.pack)}" if len(view.score.packs) > 1 else "")
+        detail = f"  ({difference(one)})" if difference(one) else f"  ({limit(one)})"
+        parts.append(f"{name} {change(one)}{detail}")
+    if slices := worst_first(one for one in compared if one.slice != "overall"):
+        one = slices[0]
+        figures = ", ".join(filter(None, (difference(one) or change(one), limit(one))))
+        parts.append(f"worst slice {slice_name(one.slice)}  {figures}")
+    value = view.gate.quality.value if view.gate else worst(one.verdict for one in compared).value
+    return Row("quality", value, tuple(parts) or ("no comparison was made",))
+
+
+def speed_parts(timing: TimingReport, budget: ServingGate) -> tuple[str, ...]:
+    """Speed, memory and cost, each with its budget where the text has room for it."""
+    parts = []
+    if timing.first_partial_ms:
+        bound = f" (budget {budget.first_partial_p95_ms:.0f})" if budget.first_partial_p95_ms else ""
+        parts.append(f"first partial p95 {milliseconds(timing.first_partial_ms.p95)}{bound}")
+    parts += [
+        f"final p95 {milliseconds(timing.final_ms.p95)} (budget {budget.final_p95_ms:.0f})",
+        f"RTF {timing.rtf:.2f}",
+        f"peak {timing.peak_memory_mb:.0f} MB",
+        f"{timing.cost_usd_per_audio_hour:.3f} USD/audio hour",
+    ]
+    return tuple(parts)
+
+
+def serving_row(view: ReleaseView) -> Row:
+    """Speed, memory and cost against their budgets."""
+    if view.timing is None:
+        return Row("serving", None, (NOT_REACHED,))
+    known = [view.gate.serving] if view.gate else []
+    known += [check.verdict for check in view.replay.checks if check.clause == "R6.3"] if view.replay else []
+    return Row("serving", worst(known).value if known else None, speed_parts(view.timing, view.policy.serving))
+
+
+def safety_row(view: ReleaseView) -> Row:
+    """Words heard where nobody spoke, redaction leaks (R4.8)."""
+    if view.safety is None:
+        return Row("safety", None, (NOT_REACHED,))
+    heard = f"words on {view.safety.clips_with_words} of {view.safety.clips} clips without speech"
+    leaked = f"redaction leaked {view.safety.redaction_leaked} of {view.safety.redaction_planted} private strings"
+    return Row("safety", view.gate.safety.value if view.gate else view.safety.verdict.value, (heard, leaked))
+
+
+def privacy_row(view: ReleaseView) -> Row:
+    """Planted strings found in logs, traces, metrics and reports (R6.6)."""
+    if view.replay is None:
+        return Row("privacy", None, (NOT_REACHED,))
+    planted, found = view.replay.planted_strings, view.replay.planted_found
+    value = Value.FAIL if found else Value.PASS if planted else Value.INCONCLUSIVE
+    return Row("privacy", value, (f"{found} of {planted} planted strings found",))
+
+
+def target(view: ReleaseView) -> str:
+    """The bundle a rollback goes to: `v1 b81e90c4d2aa`."""
+    if view.stable_bundle is None:
+        return "none: first release"
+    return f"{plain(view.stable_version or 'version unknown')} {short(view.stable_bundle)}"
+
+
+def rollback_verdict(view: ReleaseView) -> Value | None:
+    """Whether the way back was proved: rehearsed where there is one, golden outputs equal (R6.1, R6.5)."""
+    replay = view.replay
+    if replay is None:
+        return None
+    checks = [check.verdict for check in replay.checks if check.clause in ("R6.1", "R6.5")]
+    proved = replay.golden_expected > 0 and (replay.rehearsal_s is not None or view.stable_bundle is None)
+    return worst([*checks, Verdict(value=Value.PASS if proved else Value.INCONCLUSIVE)]).value
+
+
+def rollback_row(view: ReleaseView) -> Row:
+    """The rehearsal, the golden outputs and the target."""
+    if view.replay is None:
+        return Row("rollback", None, (NOT_REACHED,))
+    rehearsed = view.replay.rehearsal_s
+    if view.stable_bundle is None:
+        said = "nothing to go back to"
+    else:
+        said = "not rehearsed" if rehearsed is None else f"rehearsed in {duration(rehearsed)}"
+    equal = view.replay.golden_equal == view.replay.golden_expected
+    golden = (
+        f"golden outputs {'equal' if equal else 'differ'} ({view.replay.golden_equal} of {view.replay.golden_expected})"
+    )
+    return Row("rollback", rollback_verdict(view), (f"{said}, {golden}", f"target {target(view)}"))
+
+
+def canary_row(view: ReleaseView) -> Row:
+    """The canary's stages and their decisions."""
+    if view.canary is None:
+        return Row("canary", None, (NOT_REACHED,))
+    parts = tuple(
+        f"{stage.stage} {stage.decision.replace('_', ' ')} ({many(stage.canary_sessions, 'session')})"
+        for stage in view.canary.stages
+    )
+    return Row("canary", view.canary.verdict.value, parts or ("no stage was run",))
+
+
+def bundle_row(view: ReleaseView) -> Row:
+    """The bundle's name, its size and the command that restores it."""
+    if view.bundle is None:
+        return Row("bundle", None, (NOT_REACHED,))
+    parts = [f"sha256 {short(view.bundle)}"]
+    if view.manifest:
+        new = "" if view.new_bytes is None else f", {size(view.new_bytes)} new"
+        parts.append(size(bundle_bytes(view)) + new)
+    parts.append(f"restore with: soundcheck restore {short(view.bundle)} --into DIR")
+    return Row("bundle", None, tuple(parts))
+
+
+def bundle_bytes(view: ReleaseView) -> int:
+    """Bytes of a bundle's distinct blobs (R5.2)."""
+    if view.manifest is None:
+        return 0
+    return sum({entry.sha256: entry.size for entry in view.manifest.files.values()}.values())
+
+
+def rows(view: ReleaseView) -> tuple[Row, ...]:
+    """The verdicts of a release, in the order people ask for them."""
+    return (
+        quality_row(view),
+        serving_row(view),
+        safety_row(view),
+        privacy_row(view),
+        rollback_row(view),
+        canary_row(view),
+    )
+
+
+def signature(approval: Approval) -> str:
+    """Who decided, and how sure that is (R8.2)."""
+    if approval.mode == "signed":
+        return f"{plain(approval.approver)} ({key_hint(approval.key_id)})"
+    return f"{plain(approval.approver)} (unsigned, typed into the form)"
+
+
+def promoted_at(view: ReleaseView) -> str:
+    """When the pointer moved, UTC; the time of writing where the event is not in the view."""
+    moves = [event.at for event in view.events if event.step == "promote" and event.outcome == "complete"]
+    return moves[-1] if moves else view.now
+
+
+def headline(view: ReleaseView) -> str:
+    """The release's outcome in one clause."""
+    decided = [signature(one) for one in view.approvals if one.decision == "promote"]
+    if view.outcome == "promoted":
+        canary = "first release" if view.stable_bundle is None else "canary passed"
+        by = f"approved by {' and '.join(decided)}" if decided else "no approval recorded"
+        return f"{canary}, {by}, promoted {clock(promoted_at(view))}"
+    if view.outcome == "waiting":
+        return "waits for approval"
+    if view.outcome == "stopped":
+        return f"stopped at {plain(view.stopped_at or 'a step that is not named')}, stable is unchanged"
+    wanted = "reject" if view.outcome == "rejected" else "hold"
+    refused = [signature(one) for one in view.approvals if one.decision == wanted]
+    return (
+        f"{view.outcome}{' by ' + ' and '.join(refused) if refused else ', no approval was given'}, stable is unchanged"
+    )
+
+
+def approve_line(view: ReleaseView, decision: str = "promote") -> str:
+    """The command that decides about this evidence."""
+    evidence = view.evidence.digest() if view.evidence else "EVIDENCE"
+    return f"soundcheck approve {plain(view.family)} --key KEY --evidence {evidence} --decision {decision}"
+
+
+def commands(view: ReleaseView) -> tuple[Command, ...]:
+    """What can be done now: actions are commands, because identity is a signature (pages.md)."""
+    family = plain(view.family)
+    named: list[Command] = []
+    if view.outcome in ("waiting", "held") and view.evidence:
+        named += [
+            Command(purpose, approve_line(view, decision))
+            for purpose, decision in (("promote it", "promote"), ("ask again later", "hold"), ("reject it", "reject"))
+        ]
+    if view.outcome == "promoted" and view.stable_bundle:
+        named.append(Command("take it back", f"soundcheck rollback {family} --key KEY --reason TEXT"))
+    if view.outcome in ("stopped", "rejected"):
+        named.append(Command("release a corrected candidate", f"soundcheck release {family} --candidate DIR"))
+    if view.bundle:
+        named.append(Command("restore it anywhere", f"soundcheck restore {view.bundle} --into DIR"))
+        named.append(Command("verify it", f"soundcheck verify {view.bundle}"))
+    named.append(Command("see where the family stands", f"soundcheck status {family}"))
+    return tuple(named)

@@ -1,0 +1,103 @@
+"""What a page is made of: the documents of one release, gathered by the caller.
+
+Boundary: no I/O, no clock; the caller reads the ledger and the blobs and says what time it is.
+Invariants: a document that was not reached is None, and every page says so; nothing is computed here.
+Source: pages.md; release-algorithm R3 to R9.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from contracts.approval import Approval, Evidence
+from contracts.bundle import BundleManifest
+from contracts.digest import Digest
+from contracts.ledger_event import LedgerEvent
+from contracts.policy import FamilyPolicy
+from contracts.registry_entry import RegistryEntry
+from contracts.reports import CanaryReport, GateReport, ReplayReport, SafetyReport, ScoreReport, TimingReport
+from contracts.train_manifest import TrainManifest
+
+Outcome = Literal["promoted", "stopped", "waiting", "rejected", "held"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReleaseView:
+    """One release, as far as it came.
+
+    Attributes:
+        release: identity of the release (digest of family, version, payload and policy).
+        events: ledger events of this release, in order.
+        policy_changes: sentences, one a difference between this policy and the last release's (R4.7).
+        stable_version, stable_bundle: what was stable when the release began: its baseline and its rollback target.
+        stopped_at: the step that stopped the release, None unless `outcome` is `stopped`.
+        took_s: seconds from the first event to the last.
+        now: UTC time of writing, ISO 8601 with `Z`.
+        links: `report`, `prefect`, `mlflow` -> address or file.
+        model_card: Markdown of the bundle's MODEL_CARD.md, "" where there is none.
+        rollback_packet: the JSON object of the bundle's rollback_packet.json.
+        new_bytes: bytes that the store did not have before this bundle.
+    """
+
+    family: str
+    version: str
+    release: str
+    policy: FamilyPolicy
+    outcome: Outcome
+    now: str
+    bundle: Digest | None = None
+    manifest: BundleManifest | None = None
+    train: TrainManifest | None = None
+    entry: RegistryEntry | None = None
+    score: ScoreReport | None = None
+    timing: TimingReport | None = None
+    safety: SafetyReport | None = None
+    gate: GateReport | None = None
+    replay: ReplayReport | None = None
+    canary: CanaryReport | None = None
+    evidence: Evidence | None = None
+    approvals: tuple[Approval, ...] = ()
+    events: tuple[LedgerEvent, ...] = ()
+    policy_changes: tuple[str, ...] = ()
+    stable_version: str | None = None
+    stable_bundle: Digest | None = None
+    stopped_at: str | None = None
+    took_s: float | None = None
+    links: dict[str, str] = field(default_factory=dict)
+    model_card: str = ""
+    rollback_packet: dict[str, Any] = field(default_factory=dict)
+    new_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HistoryRow:
+    """A move of the family's pointer: `kind` is promote, rollback or forward; `at` is UTC, ISO 8601."""
+
+    version: str
+    digest: Digest
+    at: str
+    kind: str
+    actor: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StatusView:
+    """Where a family stands.
+
+    Attributes:
+        stable, canary, warm: (version, bundle digest).
+        history: moves of the pointer, oldest first.
+        frozen: why promotions are forbidden, "" when they are not.
+        review_date: when the stable bundle is due for review, ISO date, "" without a stable.
+        differences: sentences where a view of the ledger (MLflow, pointer) disagrees with it.
+    """
+
+    family: str
+    stable: tuple[str, Digest] | None = None
+    canary: tuple[str, Digest] | None = None
+    warm: tuple[tuple[str, Digest], ...] = ()
+    history: tuple[HistoryRow, ...] = ()
+    frozen: str = ""
+    review_date: str = ""
+    differences: tuple[str, ...] = ()
