@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from contracts.digest import Digest
+from contracts.errors import WrongCall
 
 
 class Pointer(NamedTuple):
@@ -36,7 +37,10 @@ class Store(Protocol):
         ...
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Keys that start with `prefix`, sorted."""
+        """Keys that start with `prefix` (any string, not only a folder), sorted.
+
+        Objects appear at their key, blobs as `blobs/sha256/AB/REST`, pointers as `pointers/NAME`.
+        """
         ...
 
     def put_blob(self, source: bytes | Path) -> Digest:
@@ -47,16 +51,23 @@ class Store(Protocol):
         """Whether the blob is there (its content is not read)."""
         ...
 
+    def check_blob(self, digest: Digest) -> int:
+        """Digest a blob where it lies, in bounded memory, and return its size in bytes; NotFound or Corrupt."""
+        ...
+
     def read_blob(self, digest: Digest) -> bytes:
         """A blob's bytes, verified; NotFound or Corrupt."""
         ...
 
     def copy_blob(self, digest: Digest, target: Path) -> None:
-        """Write a blob to a new file, digested as it is written; NotFound or Corrupt, and then no file is left (S2)."""
+        """Write a blob to a new file, digested as it is written, then synced (S2).
+
+        Raises AlreadyExists for a target that is there; NotFound, Corrupt or DependencyFailed leave no file.
+        """
         ...
 
     def delete_blob(self, digest: Digest) -> None:
-        """Remove a blob; used by garbage collection alone."""
+        """Remove a blob, one that is not there too; used by garbage collection alone."""
         ...
 
     def pointer(self, name: str) -> Pointer | None:
@@ -64,5 +75,30 @@ class Store(Protocol):
         ...
 
     def swap(self, name: str, content: bytes, *, expected: str | None) -> Pointer:
-        """Move a pointer whose version is `expected` (None: it does not exist); Conflict names the current version."""
+        """Move a pointer whose version is `expected` (None: it does not exist); Conflict names the current version.
+
+        After DependencyFailed the pointer is old or new: read it to know which (fault 12).
+        """
         ...
+
+
+FILE = "file://"
+
+
+def open_store(url: str, home: Path) -> Store:
+    """The store that `params.yaml: store.url` names.
+
+    `file://DIR` is a folder below `home`, `file:///DIR` an absolute one. Raises WrongCall for any other address.
+    """
+    folder = url.removeprefix(FILE)
+    if not url.startswith(FILE) or not folder:
+        raise WrongCall(
+            "the store's address is not one this version can open",
+            where="params.yaml: store.url",
+            got=repr(url),
+            expected="file://DIR (below the home folder) or file:///DIR (absolute)",
+            next_step="correct store.url",
+        )
+    from registry.store.local import LocalStore
+
+    return LocalStore(home / folder)

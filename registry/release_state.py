@@ -1,0 +1,261 @@
+"""What a family's ledger says: a pure fold of its events into the state that decisions are made on.
+
+Boundary: no I/O, no clock; events in, state out.
+Invariants: `fold(events[n:], fold(events[:n])) == fold(events)` for every n, so that a snapshot can be folded on;
+an event the fold does not know changes nothing but sequence and head, so that old code reads new ledgers; a move that
+has no outcome event has not happened, it is an open intent for the start-up to reconcile (R9.1).
+Source: release-algorithm R9, B0, B1, B6.
+
+The steps and fields that are read:
+    package COMPLETE            outputs {"bundle"}; data {"version"} (else the release's version)
+    promote, rollback COMPLETE  outputs {"bundle"}; data {"version", "kind", "actor", "reason"}; data["slices"] marks a
+                                move of slices alone (B6), data["intent"] the sequence of the START it settles
+    condemn COMPLETE            outputs {"bundle"}
+    freeze, unfreeze COMPLETE
+    abort COMPLETE              stops its release
+    any event of a release      data {"version"}; inputs or outputs {"payload"}, or data {"payload_digest"}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from pydantic import JsonValue
+
+from contracts.digest import Digest
+from contracts.ledger_event import GENESIS, LedgerEvent
+
+MoveKind = Literal["promote", "rollback", "forward"]
+MOVES = ("promote", "rollback")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """One settled move of a family: to which bundle, when (UTC, for people), by whom and why.
+
+    `slices` names the slices that moved (`label=value`); () is a move of the whole family.
+    """
+
+    bundle: Digest
+    version: str
+    at: str
+    kind: MoveKind
+    release: str
+    actor: str
+    reason: str
+    sequence: int
+    slices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseProgress:
+    """How far one release has come.
+
+    Attributes:
+        payload_digest: digest of the candidate's payload, "" until an event names it.
+        steps: step -> its last COMPLETE event.
+        failed: the FAIL or abort that stopped the release; None while it goes on or is tried again.
+        pending: step -> its last START that has no outcome yet.
+    """
+
+    release: str
+    version: str = ""
+    payload_digest: str = ""
+    steps: Mapping[str, LedgerEvent] = field(default_factory=dict)
+    failed: LedgerEvent | None = None
+    pending: Mapping[str, LedgerEvent] = field(default_factory=dict)
+
+    @property
+    def failed_step(self) -> str | None:
+        """The step that stopped this release."""
+        return self.failed.step if self.failed else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseState:
+    """A family as its ledger says it is.
+
+    Attributes:
+        sequence, head: number and digest of the last event; -1 and GENESIS before the first.
+        history: settled moves of the whole family, oldest first.
+        slice_moves: settled moves of slices alone, oldest first (B6).
+        current: the stable bundle, None before the first promotion.
+        withdrawn, condemned: bundles that B1 leaves out.
+        packaged: bundle -> version, for every bundle that was ever packaged.
+        open_intents: promote and rollback STARTs without an outcome, oldest first.
+    """
+
+    family: str = ""
+    sequence: int = -1
+    head: Digest = GENESIS
+    history: tuple[Promotion, ...] = ()
+    slice_moves: tuple[Promotion, ...] = ()
+    current: Digest | None = None
+    withdrawn: frozenset[Digest] = frozenset()
+    condemned: frozenset[Digest] = frozenset()
+    frozen: bool = False
+    packaged: Mapping[Digest, str] = field(default_factory=dict)
+    releases: Mapping[str, ReleaseProgress] = field(default_factory=dict)
+    open_intents: tuple[LedgerEvent, ...] = ()
+
+    def promoted_at(self, bundle: Digest) -> int | None:
+        """Sequence of a bundle's newest promotion (its first move where it has none); None: never stable (B2)."""
+        moves = [move for move in self.history if move.bundle == bundle]
+        promotions = [move for move in moves if move.kind == "promote"]
+        return promotions[-1].sequence if promotions else moves[0].sequence if moves else None
+
+
+def fold(events: Iterable[LedgerEvent], state: ReleaseState | None = None) -> ReleaseState:
+    """The state after `events`, which follow those that `state` was folded from (None: from the beginning)."""
+    folding = _Folding(state or ReleaseState())
+    for event in events:
+        folding.apply(event)
+    return folding.state()
+
+
+class _Folding:
+    """The state while it is being folded: mutable, so that many events cost time in proportion to their number."""
+
+    def __init__(self, start: ReleaseState) -> None:
+        self._start = start
+        self._family = start.family
+        self._last: LedgerEvent | None = None
+        self._history = list(start.history)
+        self._slice_moves = list(start.slice_moves)
+        self._current = start.current
+        self._withdrawn = set(start.withdrawn)
+        self._condemned = set(start.condemned)
+        self._frozen = start.frozen
+        self._packaged = dict(start.packaged)
+        self._releases = dict(start.releases)
+        self._intents = {event.sequence: event for event in start.open_intents}
+
+    def apply(self, event: LedgerEvent) -> None:
+        self._family = event.family
+        self._last = event
+        if event.release:
+            known = self._releases.get(event.release) or ReleaseProgress(release=event.release)
+            self._releases[event.release] = _progress(known, event)
+        if event.step in MOVES:
+            self._intend(event)
+        if event.outcome == "complete":
+            self._settle(event)
+
+    def _intend(self, event: LedgerEvent) -> None:
+        """Keep a START until its outcome: the one that names it, else any of the same step and release."""
+        if event.outcome == "start":
+            self._intents[event.sequence] = event
+            return
+        named = event.data.get("intent")
+        settled = [
+            sequence
+            for sequence, start in self._intents.items()
+            if start.step == event.step and (sequence == named if named is not None else start.release == event.release)
+        ]
+        for sequence in settled:
+            del self._intents[sequence]
+
+    def _settle(self, event: LedgerEvent) -> None:
+        bundle = event.outputs.get("bundle")
+        if event.step in ("freeze", "unfreeze"):
+            self._frozen = event.step == "freeze"
+        elif bundle and event.step == "package":
+            self._packaged[bundle] = self._version(event, bundle)
+        elif bundle and event.step == "condemn":
+            self._condemned.add(bundle)
+        elif bundle and event.step in MOVES:
+            self._move(event, bundle)
+
+    def _move(self, event: LedgerEvent, bundle: Digest) -> None:
+        move = Promotion(
+            bundle=bundle,
+            version=self._version(event, bundle),
+            at=event.at,
+            kind=_kind(event),
+            release=event.release,
+            actor=_text(event.data.get("actor")),
+            reason=_text(event.data.get("reason")),
+            sequence=event.sequence,
+            slices=_slices(event.data.get("slices")),
+        )
+        if move.slices:  # B6
+            self._slice_moves.append(move)
+            return
+        self._history.append(move)
+        if move.kind == "rollback" and self._current and self._current != bundle:  # B0
+            self._withdrawn.add(self._current)
+        self._withdrawn.discard(bundle)  # B1
+        self._current = bundle
+
+    def _version(self, event: LedgerEvent, bundle: Digest) -> str:
+        release = self._releases.get(event.release)
+        known = release.version if release else ""
+        return _text(event.data.get("version")) or self._packaged.get(bundle, "") or known
+
+    def state(self) -> ReleaseState:
+        if self._last is None:
+            return self._start
+        return ReleaseState(
+            family=self._family,
+            sequence=self._last.sequence,
+            head=self._last.digest(),
+            history=tuple(self._history),
+            slice_moves=tuple(self._slice_moves),
+            current=self._current,
+            withdrawn=frozenset(self._withdrawn),
+            condemned=frozenset(self._condemned),
+            frozen=self._frozen,
+            packaged=self._packaged,
+            releases=self._releases,
+            open_intents=tuple(self._intents.values()),
+        )
+
+
+def _progress(known: ReleaseProgress, event: LedgerEvent) -> ReleaseProgress:
+    """A release after one more of its events.
+
+    What stopped it stays until it is tried again (any START) or the same step completes; a step that was running when
+    the release was aborted and completes afterwards does not undo the abort (B7).
+    """
+    steps, pending, failed = known.steps, dict(known.pending), known.failed
+    pending.pop(event.step, None)
+    if event.outcome == "start":
+        pending[event.step] = event
+        failed = None
+    elif event.outcome == "fail":
+        failed = event
+    else:
+        steps = {**steps, event.step: event}
+        if event.step == "abort":
+            failed = event
+        elif failed is not None and failed.step == event.step:
+            failed = None
+    payload = event.outputs.get("payload") or event.inputs.get("payload") or _text(event.data.get("payload_digest"))
+    return replace(
+        known,
+        version=_text(event.data.get("version")) or known.version,
+        payload_digest=payload or known.payload_digest,
+        steps=steps,
+        failed=failed,
+        pending=pending,
+    )
+
+
+def _kind(event: LedgerEvent) -> MoveKind:
+    if event.step == "promote":
+        return "promote"
+    return "forward" if event.data.get("kind") == "forward" else "rollback"
+
+
+def _text(value: JsonValue) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _slices(value: JsonValue) -> tuple[str, ...]:
+    if isinstance(value, dict):
+        return tuple(f"{label}={item}" for label, item in sorted(value.items()))
+    if isinstance(value, list):
+        return tuple(str(item) for item in value)
+    return ()
