@@ -14,20 +14,19 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from contracts.bundle import path_fault
 from contracts.digest import Digest, canonical_json, short
 from contracts.errors import DependencyFailed, WrongCall
 from contracts.registry_entry import RegistryEntry
-
-Alias = Literal["candidate", "canary", "stable", "previous"]
 
 OURS = "soundcheck."
 """Prefix of the tags that are not fields of the registry contract."""
@@ -45,9 +44,9 @@ QUIET = {
 }
 """Environment of every process that uses MLflow: nothing phones home, nothing chats on the terminal."""
 PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 """Bounds of MLflow's own waiting, whose defaults (7 retries, 120 s each) would hold a release for minutes."""
 
@@ -101,7 +100,7 @@ class Mirror:
             self._log_numbers(run, metrics or {}, {OURS + name: value for name, value in tags.items()})
             self._log_files(run, files)
 
-    def point(self, family: str, alias: Alias, release: str | None) -> None:
+    def point(self, family: str, alias: str, release: str | None) -> None:
         """Set an alias to a release's version, or remove it (None)."""
         with self._reporting(f"move the alias {alias!r} of {family}"):
             if release is None:
@@ -133,8 +132,6 @@ class Mirror:
             os.environ.update(QUIET)
             for name, value in PATIENCE.items():
                 os.environ.setdefault(name, value)
-            if database := _sqlite_path(self.tracking_uri):
-                prepare_database(database)
             from mlflow import MlflowClient
 
             self._connected = MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
@@ -144,6 +141,7 @@ class Mirror:
     def _reporting(self, intent: str) -> Iterator[None]:
         """Turn every way in which MLflow can fail into one DependencyFailed."""
         try:
+            _reach(self.tracking_uri)
             self._client()
             from mlflow.exceptions import MlflowException
             from sqlalchemy.exc import SQLAlchemyError
@@ -220,7 +218,7 @@ class Mirror:
         )
         return str(version.version)
 
-    def _aliased(self, family: str, alias: Alias) -> Any:
+    def _aliased(self, family: str, alias: str) -> Any:
         from mlflow.exceptions import MlflowException
 
         try:
@@ -296,6 +294,16 @@ def prepare_database(path: Path) -> None:
         connection.execute("ROLLBACK")
     finally:
         connection.close()
+
+
+def _reach(uri: str) -> None:
+    """Fail at once where nobody listens or the database cannot be written: a rollback may not wait for retries."""
+    if database := _sqlite_path(uri):
+        prepare_database(database)
+    elif uri.startswith("http"):
+        parts = urlsplit(uri)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname or "", port), timeout=3).close()
 
 
 def _sqlite_path(uri: str) -> Path | None:
