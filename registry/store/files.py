@@ -57,14 +57,14 @@ def write_all(descriptor: int, content: bytes | memoryview) -> None:
 
 
 @contextmanager
-def new_file(target: Path) -> Iterator[int]:
+def new_file(target: Path, *, mode: int = 0o644) -> Iterator[int]:
     """A descriptor to write a file that must not exist yet; synced at the end, and not left behind by an error.
 
     Raises AlreadyExists, and DependencyFailed for what the disk refuses.
     """
     with disk("a file could not be written", str(target)):
         try:
-            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         except FileExistsError:
             raise AlreadyExists("a file is there already", where=str(target), expected="a new file") from None
         try:

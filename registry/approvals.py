@@ -1,0 +1,91 @@
+"""The approval policy: are these signed decisions enough for this evidence?
+
+Boundary: no I/O, no clock; envelopes and keyring in, verdict out.
+Invariants: a decision counts only where its signature verifies, its key is enrolled as approver and not revoked, and
+both its subject and its text name exactly this evidence; people are counted, not keys and not signatures; the builder
+is never the only approver; reject is final; what does not count is named in the reasons and blocks nobody else.
+Source: release-algorithm R8.1 to R8.3; fault 36.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from contracts.approval import Approval
+from contracts.digest import Digest, short
+from contracts.errors import Refused, SoundcheckError
+from contracts.verdict import Value, Verdict
+from registry.envelopes import APPROVAL_TYPE, verify_envelope
+from registry.keyring import Keyring
+
+
+def read_approval(envelope: bytes, evidence: Digest, keyring: Keyring) -> Approval:
+    """One signed decision about this evidence; raises Refused or Corrupt for one that does not count."""
+    statement = verify_envelope(envelope, keyring, role="approver", predicate_type=APPROVAL_TYPE, subject=evidence)
+    approval = statement.document(Approval)
+    signer = statement.signers[0]
+    if approval.evidence != evidence or list(statement.subjects.values()) != [evidence]:
+        raise Refused(
+            f"{signer.name} decided about other evidence", got=short(approval.evidence), expected=short(evidence)
+        )
+    if len(statement.signers) != 1 or (approval.approver, approval.key_id) != (signer.name, signer.key_id):
+        raise Refused(
+            "a decision names another approver than its signature",
+            got=f"{approval.approver!r}, key {short(approval.key_id)}",
+            expected=f"{signer.name!r}, key {short(signer.key_id)}",
+        )
+    return approval
+
+
+def approved(
+    approvals: Iterable[bytes],
+    evidence: Digest,
+    keyring: Keyring,
+    *,
+    quorum: int,
+    mandatory: Sequence[str] = (),
+    builder_key_id: str,
+) -> Verdict:
+    """Whether signed decisions (DSSE envelopes, oldest first) approve the evidence.
+
+    Pass: `quorum` people say promote, every mandatory one among them, and not the builder alone (R8.2, R8.3). Fail:
+    one of them said reject. Inconclusive: more is needed; the reasons say what. A person's last decision counts, but a
+    rejection is not taken back.
+    """
+    decisions: dict[str, Approval] = {}
+    refused: list[str] = []
+    for envelope in approvals:
+        try:
+            approval = read_approval(envelope, evidence, keyring)
+        except SoundcheckError as error:
+            refused.append("not counted: " + error.what + (f" (got {error.got})" if error.got else ""))
+            continue
+        before = decisions.get(approval.approver)
+        if before is None or before.decision != "reject":
+            decisions[approval.approver] = approval
+    builder = keyring.by_id(builder_key_id)
+    value, reasons = _judge(decisions, quorum, mandatory, builder.name if builder else "")
+    return Verdict(value=value, reasons=(*reasons, *refused))
+
+
+def _judge(
+    decisions: dict[str, Approval], quorum: int, mandatory: Sequence[str], builder: str
+) -> tuple[Value, list[str]]:
+    rejecting = sorted(name for name, approval in decisions.items() if approval.decision == "reject")
+    if rejecting:
+        return Value.FAIL, [f"rejected by {', '.join(rejecting)}"]
+    promoting = sorted(name for name, approval in decisions.items() if approval.decision == "promote")
+    holding = sorted(name for name, approval in decisions.items() if approval.decision == "hold")
+    absent = sorted(set(mandatory) - set(promoting))
+    reasons = []
+    if len(promoting) < max(1, quorum):
+        reasons.append(f"{len(promoting)} of {max(1, quorum)} approvals")
+    if absent:
+        reasons.append(f"the approval of {', '.join(absent)} is mandatory")
+    if promoting and set(promoting) == {builder}:
+        reasons.append(f"{builder} built this bundle and cannot be its only approver")
+    if holding:
+        reasons.append(f"held by {', '.join(holding)}")
+    if reasons:
+        return Value.INCONCLUSIVE, reasons
+    return Value.PASS, [f"approved by {', '.join(promoting)}"]
