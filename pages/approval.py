@@ -12,20 +12,7 @@ from contracts.reports import Comparison
 from contracts.verdict import Value
 from pages.figures import clock, duration, many, plain, scale
 from pages.markdown import bullets, code, table, text, verdict
-from pages.reading import (
-    approve_line,
-    canary_row,
-    difference,
-    limit,
-    marks,
-    privacy_row,
-    quality_row,
-    rollback_row,
-    safety_row,
-    serving_row,
-    target,
-    worst_first,
-)
+from pages.reading import approve_line, difference, limit, marks, rows, target, worst_first
 from pages.view import ReleaseView
 
 
@@ -44,10 +31,11 @@ def markdown(view: ReleaseView) -> str:
 
 def verdict_line(view: ReleaseView) -> str:
     """`**PASS** asr-commands v2: quality PASS, serving PASS, ...`"""
-    judged = [row(view) for row in (quality_row, serving_row, safety_row, privacy_row, rollback_row, canary_row)]
+    judged = rows(view)
     words = ", ".join(f"{row.label} {row.word or 'NOT REACHED'}" for row in judged)
-    known = [row.value for row in judged if row.value]
-    overall = max(known, key=lambda value: value.severity) if len(known) == len(judged) else Value.INCONCLUSIVE
+    missing = any(row.value is None for row in judged)
+    known = [row.value for row in judged if row.value] + [Value.INCONCLUSIVE] * missing
+    overall = max(known, key=lambda value: value.severity)
     instead = f"instead of {text(view.stable_version)}" if view.stable_version else "as the first stable"
     return f"**{verdict(overall)}** {text(view.family)} **{text(view.version)}** {instead}: {words}"
 
@@ -79,7 +67,7 @@ def canary_lines(view: ReleaseView) -> list[str]:
     if view.canary is None:
         return ["Not reached.", ""]
     header = ("stage", "decision", "stable sessions", "canary sessions", "took")
-    rows = (
+    stages = (
         (
             stage.stage,
             stage.decision.replace("_", " "),
@@ -90,7 +78,7 @@ def canary_lines(view: ReleaseView) -> list[str]:
         for stage in view.canary.stages
     )
     reasons = [f"{stage.stage}: {text(reason)}" for stage in view.canary.stages for reason in stage.reasons]
-    return [*(table(header, rows, right=(2, 3, 4)) or ["No stage was run.", ""]), *bullets(reasons)]
+    return [*(table(header, stages, right=(2, 3, 4)) or ["No stage was run.", ""]), *bullets(reasons)]
 
 
 def risks(view: ReleaseView) -> list[str]:
@@ -120,6 +108,7 @@ def risks(view: ReleaseView) -> list[str]:
         found += [f"manual review is mandatory for {code(name)}" for name in view.gate.manual_review]
     if view.train and not view.train.leakage.startswith("none"):
         found.append(f"training data leakage: {text(view.train.leakage)}")
+    found += [f"{text(one.check)} is waived by {text(one.owner)}: {text(one.reason)}" for one in view.policy.waivers]
     if view.policy.approvals.mode == "ui":
         found.append("decisions of this form are **unsigned** (`approvals.mode: ui`): a typed name proves nothing")
     return found or ["nothing is known to be missing"]

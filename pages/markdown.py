@@ -11,18 +11,19 @@ from collections.abc import Iterable, Sequence
 from contracts.verdict import Value
 from pages.figures import plain
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]#~])")
 _SIGNS = {Value.PASS: "\u2713", Value.INCONCLUSIVE: "?", Value.ERROR: "!", Value.FAIL: "\u2717"}
 
 
 def text(value: object) -> str:
     """Text of a document, inert in Markdown and in the HTML that is made of it."""
-    return _SPECIAL.sub(r"\\\1", plain(value)).replace("\\<", "&lt;").replace("\\>", "&gt;").replace("\\|", "&#124;")
+    inert = plain(value).replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;")
+    return re.sub(r"^(>|[-+]|\d+[.)])(?=\s|$)", r"\\\1", _SPECIAL.sub(r"\\\1", inert).replace("&\\#", "&#"))
 
 
 def code(value: object) -> str:
     """A code span, for digests, slices and commands."""
-    return f"`{plain(value).replace('`', chr(39)).replace('|', '/').replace('<', '(').replace('>', ')')}`"
+    return f"`{plain(value).replace('`', chr(39)).replace('|', '/')}`"
 
 
 def verdict(value: Value) -> str:

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from contracts.approval import Approval
 from contracts.digest import short
-from contracts.policy import ServingGate
+from contracts.policy import CanaryPlan, ServingGate
 from contracts.reports import Comparison, TimingReport
 from contracts.verdict import Value, Verdict, worst
-from pages.figures import clock, duration, key_hint, many, milliseconds, plain, scale, size, slice_name
+from pages.figures import PERCENT, Scale, clock, duration, key_hint, many, milliseconds, plain, scale, size, slice_name
 from pages.view import ReleaseView
 
 NOT_REACHED = "not reached"
@@ -90,6 +90,16 @@ def limit(comparison: Comparison) -> str:
     return "" if comparison.ceiling is None else f"ceiling {metric.value(comparison.ceiling)}"
 
 
+def canary_scale(metric: str, plan: CanaryPlan | None) -> Scale:
+    """How a metric of the judge is written: a quantile's rate is the share of requests over its budget (U7)."""
+    rule = plan.metrics.get(metric) if plan else None
+    if rule is None or rule.kind != "quantile":
+        return scale(metric)
+    name = plain(metric).removesuffix("_ms").replace("_", " ")
+    over = f" over {milliseconds(rule.budget)}" if rule.budget and metric.endswith("_ms") else " over budget"
+    return PERCENT._replace(label=name + over)
+
+
 def quality_row(view: ReleaseView) -> Row:
     """Every overall difference, and the worst slice."""
     if view.score is None:
@@ -140,6 +150,13 @@ def safety_row(view: ReleaseView) -> Row:
     heard = f"words on {view.safety.clips_with_words} of {view.safety.clips} clips without speech"
     leaked = f"redaction leaked {view.safety.redaction_leaked} of {view.safety.redaction_planted} private strings"
     return Row("safety", view.gate.safety.value if view.gate else view.safety.verdict.value, (heard, leaked))
+
+
+def provenance_row(view: ReleaseView) -> Row:
+    """Leakage and work tree (R1.2, R1.3, R1.5)."""
+    if view.gate is None or view.gate.provenance is None:
+        return Row("provenance", None, (NOT_REACHED,))
+    return Row("provenance", view.gate.provenance.value, tuple(map(plain, view.gate.provenance.reasons)))
 
 
 def privacy_row(view: ReleaseView) -> Row:
@@ -215,11 +232,13 @@ def bundle_bytes(view: ReleaseView) -> int:
 
 
 def rows(view: ReleaseView) -> tuple[Row, ...]:
-    """The verdicts of a release, in the order people ask for them."""
+    """The verdicts of a release, in the order people ask for them; provenance where its gate has spoken."""
+    provenance = provenance_row(view)
     return (
         quality_row(view),
         serving_row(view),
         safety_row(view),
+        *([provenance] if provenance.value else []),
         privacy_row(view),
         rollback_row(view),
         canary_row(view),

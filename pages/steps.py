@@ -14,15 +14,25 @@ from contracts.bundle import BundleManifest
 from contracts.digest import Digest
 from contracts.document import Document
 from contracts.errors import WrongCall
+from contracts.policy import CanaryPlan
 from contracts.registry_entry import RegistryEntry
-from contracts.reports import CanaryReport, GateReport, Quantiles, ReplayReport, SafetyReport, ScoreReport, TimingReport
+from contracts.reports import (
+    CanaryReport,
+    GateReport,
+    Quantiles,
+    ReplayReport,
+    SafetyReport,
+    ScoreReport,
+    SliceEvidence,
+    TimingReport,
+)
 from contracts.routing import RouteTable
 from contracts.train_manifest import TrainManifest
 from contracts.verdict import Verdict
 from pages import approval
 from pages.figures import duration, many, milliseconds, moment, plain, scale, size, slice_name
 from pages.markdown import bullets, code, table, text, verdict
-from pages.reading import difference, headline, limit, worst_first
+from pages.reading import canary_scale, difference, headline, limit, worst_first
 from pages.view import ReleaseView
 
 STEPS = ("capture", "register", "score", "gate", "package", "stage", "canary", "approve", "promote")
@@ -72,6 +82,8 @@ def _of_view(step: str, view: ReleaseView) -> list[str]:
         return [*approval.markdown(view).splitlines(), "", *_join([_approval(one) for one in view.approvals])]
     if step == "promote":
         return [f"**{text(view.family)} {text(view.version)}** {text(headline(view))}", ""]
+    if view.canary and step == "canary":
+        return _canary(view.canary, view.policy.canary)
     reached = [document for document in documents[step] if document is not None]
     return _join([_WRITERS[type(one)](one) for one in reached]) or ["Not reached."]
 
@@ -176,7 +188,8 @@ def _safety(safety: SafetyReport) -> list[str]:
 
 
 def _gate(gate: GateReport) -> list[str]:
-    named = (("quality", gate.quality), ("serving", gate.serving), ("safety", gate.safety))
+    named = [("quality", gate.quality), ("serving", gate.serving), ("safety", gate.safety)]
+    named += [("provenance", gate.provenance)] if gate.provenance else []
     rows = [(name, verdict(found.value), "; ".join(map(text, found.reasons))) for name, found in named]
     review = [f"manual review is mandatory for {code(name)}" for name in gate.manual_review]
     title = f"**{verdict(gate.verdict.value)}** {text(gate.family)} {text(gate.version)} at the gate"
@@ -222,30 +235,31 @@ def _replay(replay: ReplayReport) -> list[str]:
     ]
 
 
-def _canary(canary: CanaryReport) -> list[str]:
+def _canary(canary: CanaryReport, plan: CanaryPlan | None = None) -> list[str]:
     lines = [f"**{verdict(canary.verdict.value)}** canary: {canary.decision.replace('_', ' ')}", ""]
+    header = ("slice", "metric", "stable", "canary", "difference [interval]", "state")
     for stage in canary.stages:
-        rows = [
-            (
-                text(slice_name(one.slice)),
-                text(one.metric),
-                scale(one.metric).value(one.stable_rate),
-                scale(one.metric).value(one.canary_rate),
-                f"{scale(one.metric).difference(one.estimate)} \\{scale(one.metric).interval(one.lower, one.upper)}"
-                if one.lower is not None or one.upper is not None
-                else scale(one.metric).difference(one.estimate),
-                one.state,
-            )
-            for one in stage.evidence
-        ]
         lines += [
             f"**{stage.stage}**: {stage.decision.replace('_', ' ')} after {duration(stage.duration_s)}, "
             f"{stage.stable_sessions:,} stable and {stage.canary_sessions:,} canary sessions",
             "",
             *bullets(text(reason) for reason in stage.reasons),
-            *table(("slice", "metric", "stable", "canary", "difference [interval]", "state"), rows, right=(2, 3, 4)),
+            *table(header, (_evidence_row(one, plan) for one in stage.evidence), right=(2, 3, 4)),
         ]
     return lines
+
+
+def _evidence_row(one: SliceEvidence, plan: CanaryPlan | None) -> tuple[str, ...]:
+    metric = canary_scale(one.metric, plan)
+    bounds = metric.interval(one.lower, one.upper).replace("[", "\\[")
+    return (
+        text(slice_name(one.slice)),
+        text(metric.label),
+        metric.value(one.stable_rate),
+        metric.value(one.canary_rate),
+        f"{metric.difference(one.estimate)} {bounds}".strip(),
+        one.state,
+    )
 
 
 def _approval(one: Approval) -> list[str]:

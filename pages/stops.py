@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from contracts.reports import Comparison, SliceEvidence, StageResult
 from contracts.verdict import Value, Verdict
-from pages.figures import many, plain, scale, slice_name
-from pages.reading import approve_line, change, difference, limit, marks, worst_first
+from pages.figures import Scale, many, plain, scale, slice_name
+from pages.reading import approve_line, canary_scale, change, difference, limit, marks, worst_first
 from pages.view import ReleaseView
 
 
@@ -51,6 +51,7 @@ def _gate_stop(view: ReleaseView) -> Stop:
     if compared and gate and gate.quality.value is gate.verdict.value is compared[0].verdict.value:
         return _quality_stop(compared, view)
     named = [("quality", gate.quality), ("serving", gate.serving), ("safety", gate.safety)] if gate else []
+    named += [("provenance", gate.provenance)] if gate and gate.provenance else []
     bad = sorted((pair for pair in named if pair[1].value is not Value.PASS), key=lambda pair: -pair[1].value.severity)
     if not bad or gate is None:
         return _event_stop(view)
@@ -83,7 +84,7 @@ def _canary_stop(view: ReleaseView) -> Stop:
     if canary is None or last is None:
         return _event_stop(view)
     bad = [one for one in last.evidence if one.state == "worse"]
-    amount = "; ".join(_evidence_figures(one) for one in bad)
+    amount = "; ".join(_evidence_figures(one, canary_scale(one.metric, view.policy.canary)) for one in bad)
     whom = ", ".join(dict.fromkeys(slice_name(one.slice) for one in bad))
     sessions = f"{many(last.canary_sessions, 'canary session')} of stage {last.stage}"
     what = f"canary {last.decision.replace('_', ' ')} in stage {last.stage}: " + _sentences(last.reasons)
@@ -96,8 +97,7 @@ def _canary_stop(view: ReleaseView) -> Stop:
     )
 
 
-def _evidence_figures(one: SliceEvidence) -> str:
-    metric = scale(one.metric)
+def _evidence_figures(one: SliceEvidence, metric: Scale) -> str:
     rates = f"{metric.label} {metric.value(one.stable_rate)} -> {metric.value(one.canary_rate)}"
     bounds = f"{metric.difference(one.estimate)} {metric.interval(one.lower, one.upper)}".strip()
     margin = "" if one.margin is None else f", margin {metric.number(one.margin)}"

@@ -79,7 +79,7 @@ def comparison(index: int, name: str, *, bad: bool) -> Comparison:
         shift, half = wave(index, 0.11, 0.17), 0.035
     margin = 0.01 if name == "overall" else 0.03
     lower, upper = shift - half, shift + half
-    value, reasons = Value.PASS, ()
+    value, reasons = Value.PASS, tuple[str, ...]()
     if lower > 0 and shift > margin:
         value = Value.FAIL
         reasons = (f"wer on {name} is worse by {100 * shift:.1f} points, lower bound {100 * lower:.1f}, margin 3.0",)
@@ -274,7 +274,7 @@ def canary_report(bundle: str, *, worse: bool = False) -> CanaryReport:
         bad = worse and stage == "cohort"
         stages.append(
             StageResult(
-                stage=stage,  # type: ignore[arg-type]
+                stage=stage,
                 route_version=11 + number,
                 started_at=f"2026-11-20T13:{58 + number if number < 2 else 59}:04Z",
                 duration_s=21.4 + 9 * number,
@@ -592,7 +592,9 @@ def nothing() -> ReleaseView:
 def first() -> ReleaseView:
     """A first release: no stable, ceilings instead of differences."""
     whole = promoted()
-    assert whole.score and whole.timing and whole.replay
+    assert whole.score
+    assert whole.timing
+    assert whole.replay
     absolute = {"stable": None, "estimate": None, "lower": None, "upper": None, "upper_one_sided": None, "margin": None}
     compared = tuple(one.model_copy(update={**absolute, "ceiling": 0.35}) for one in whole.score.comparisons)
     score = whole.score.model_copy(update={"comparisons": compared, "stable_words": {}, "stable_payload": None})
