@@ -132,6 +132,7 @@ def _prefect_server(home: Path, api: str) -> dict[str, str]:
         "PREFECT_SERVER_UI_V2_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",  # automations: none are used
+        "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",  # blocks: none are used; a second of every start
     }
 
 

@@ -274,7 +274,7 @@ class Mirror:
 def metric_name(name: str) -> str:
     """A name that MLflow takes: `wer/accent=us&noise=5db` becomes `wer/accent:us noise:5db`.
 
-    Other characters become `_` and their code point in hexadecimal, so that different names stay different.
+    Other characters become `_` and their code point in hexadecimal, so that names which differ there stay apart.
     """
     plain = name.replace("=", ":").replace("&", " ")
     return re.sub(r"[^A-Za-z0-9_\-./ :]", lambda match: f"_{ord(match[0]):02x}", plain)
