@@ -1,0 +1,180 @@
+"""One request or stream between ingress and telemetry: who, which bundle, how long, what is recorded about it.
+
+Boundary: no network and no files of its own; the desk hands in keys, families, recorder and metrics.
+Invariants: what is recorded holds no text; an answer leaves redacted by its own bundle's rules, and what would have
+been taken out by stable's rules counts as a privacy error.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from contracts.digest import Digest
+from contracts.routing import Arm, Route, RouteTable
+from contracts.serving_api import STATUS, ApiError
+from serving.bundles import Loaded
+from serving.ingress import Caller, Keys, LabelBook, Pseudonyms, session
+from serving.link import Answer, ServingFailure
+from serving.metrics import Metrics
+from serving.pool import Worker
+from serving.redaction import leaks, redact, redact_words
+from serving.router import Family
+from serving.telemetry import Recorder
+
+CLIENT_GONE_STATUS = 499
+"""Recorded when the client left before its answer; never sent."""
+
+
+@dataclass(slots=True)
+class Call:
+    """A routed request. Times in milliseconds, `began` on the monotonic clock; counts fill in as it goes."""
+
+    request_id: str
+    mode: str
+    family: Family
+    table: RouteTable
+    route: Route
+    worker: Worker
+    labels: dict[str, str]
+    session_id: str
+    began: float = field(default_factory=time.monotonic)
+    audio_s: float = 0.0
+    latency_ms: float = 0.0
+    first_partial_ms: float | None = None
+    queue_ms: float = 0.0
+    infer_ms: float = 0.0
+    partial_words: int = 0
+    unstable_words: int = 0
+    confidence: float | None = None
+    privacy_errors: int = 0
+
+    @property
+    def bundle(self) -> Digest:
+        """The bundle that answers."""
+        return self.worker.digest
+
+
+@dataclass(frozen=True)
+class Final:
+    """An answer that may leave: redacted text and words ([word, start_s, end_s, confidence])."""
+
+    text: str
+    words: list[list[Any]]
+    confidence: float | None
+
+
+def error_body(failure: ServingFailure) -> bytes:
+    """The JSON body of a refusal, in the form the OpenAI client reads."""
+    kind = "server_error" if STATUS[failure.code] >= 500 else "invalid_request_error"
+    error = ApiError(code=failure.code, message=failure.message, type=kind, param=failure.param)
+    return json.dumps({"error": error.model_dump()}).encode()
+
+
+class Desk:
+    """Admits calls and records them."""
+
+    def __init__(
+        self,
+        *,
+        families: Mapping[str, Family],
+        keys: Keys,
+        pseudonyms: Pseudonyms,
+        recorder: Recorder,
+        metrics: Metrics,
+        deadline_s: float,
+    ) -> None:
+        self.families = families
+        self.keys = keys
+        self.recorder = recorder
+        self.metrics = metrics
+        self.deadline_s = deadline_s
+        self._pseudonyms = pseudonyms
+        self._labels = LabelBook()
+
+    def family(self, name: str) -> Family:
+        """The family a request names; ServingFailure `unknown_model`."""
+        family = self.families.get(name)
+        if family is None:
+            known = ", ".join(sorted(self.families)) or "none"
+            raise ServingFailure(
+                "unknown_model", f"there is no such model; this gateway serves: {known}", param="model"
+            )
+        return family
+
+    def admit(
+        self,
+        family: Family,
+        caller: Caller,
+        *,
+        mode: str,
+        request_id: str,
+        sent_session: str,
+        sent_labels: Mapping[str, str],
+        client: str,
+    ) -> Call:
+        """Label and route a request of a known caller; ServingFailure `no_stable`."""
+        labels = self._labels.labels(sent_labels, caller)
+        session_id = session(sent_session, caller, client)
+        table, chosen, worker = family.choose(labels, session_id)
+        return Call(request_id, mode, family, table, chosen, worker, labels, session_id)
+
+    def finish(self, call: Call, bundle: Loaded, answer: Answer) -> Final:
+        """Redact an answer and count what should not have been left in it."""
+        filters = bundle.filters
+        text = redact(answer.text, filters)
+        stable = call.table.stable
+        if stable is not None and stable != call.bundle:
+            reference = call.family.pool.worker(stable).bundle
+            filters = reference.filters if reference is not None else filters
+        call.privacy_errors = leaks(text, filters)
+        call.confidence = answer.confidence
+        call.queue_ms += answer.queue_ms
+        call.infer_ms += answer.infer_ms
+        return Final(text, redact_words(answer.words, bundle.filters), answer.confidence)
+
+    def record(
+        self,
+        call: Call,
+        *,
+        status: int,
+        error_code: str = "",
+        arm: Arm | str | None = None,
+        bundle: Digest | None = None,
+        **more: object,
+    ) -> None:
+        """Hand a call's telemetry row to the recorder and the metrics."""
+        loaded = call.worker.bundle
+        row: dict[str, Any] = {
+            "timestamp": time.time(),
+            "request_id": call.request_id,
+            "session_id": self._pseudonyms.of(call.session_id),
+            "family": call.family.name,
+            "bundle": bundle or call.bundle,
+            "arm": arm or call.route.arm,
+            "route_version": call.table.version,
+            "mode": call.mode,
+            **call.labels,
+            "status": status,
+            "error_code": error_code,
+            "audio_s": call.audio_s,
+            "latency_ms": call.latency_ms,
+            "first_partial_ms": call.first_partial_ms,
+            "queue_ms": call.queue_ms,
+            "infer_ms": call.infer_ms,
+            "partial_words": call.partial_words,
+            "unstable_words": call.unstable_words,
+            "confidence": call.confidence,
+            "cost_usd": call.infer_ms / 1000 * (loaded.cost_usd_per_s if loaded else 0.0),
+            "privacy_errors": call.privacy_errors,
+            **more,
+        }
+        self.metrics.request(row)
+        self.recorder.record(row)
+
+    def record_failure(self, call: Call, failure: ServingFailure) -> None:
+        """Record a call that was refused or failed after it was routed."""
+        self.record(call, status=STATUS[failure.code], error_code=failure.code)

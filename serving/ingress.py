@@ -1,0 +1,152 @@
+"""Ingress: who asks (API keys), what the request is called (trace id), which labels it carries, whose session it is.
+
+Boundary: reads `api_keys.json` and the telemetry salt of the home folder; everything else is a pure function.
+Invariants: keys are compared as SHA-256 digests in constant time; without a keys file no key is valid; a label outside
+the contract's pattern, or one value too many of a label, becomes `other`, so that no free text gets into telemetry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from contracts.telemetry import REQUEST_LABELS
+from serving.link import ServingFailure
+
+MAX_LABEL_VALUES = 64
+"""Different values of one label that telemetry keeps; more become `other`."""
+
+ANY_TENANT = "*"
+"""The tenant of a key that may name its tenant in a header (a traffic generator, a trusted front end)."""
+
+_LABEL = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,39}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+_REREAD_S = 1.0
+
+
+class Caller(NamedTuple):
+    """The holder of a key."""
+
+    name: str
+    tenant: str
+
+
+class Keys:
+    """The API keys of an installation, read again when their file changes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._keys: dict[str, Caller] = {}
+        self._stamp: tuple[int, int] | None = None
+        self._read_at = float("-inf")
+
+    def caller(self, authorization: str) -> Caller:
+        """Who holds the key of an `Authorization: Bearer KEY` header; ServingFailure `unauthorized` for nobody."""
+        self._refresh()
+        scheme, _, key = authorization.partition(" ")
+        offered = hashlib.sha256(key.strip().encode()).hexdigest()
+        found: Caller | None = None
+        for digest, caller in self._keys.items():
+            if hmac.compare_digest(digest, offered):
+                found = caller
+        if found is None or scheme.lower() != "bearer":
+            raise ServingFailure("unauthorized", "the API key is missing or not valid: send Authorization: Bearer KEY")
+        return found
+
+    def _refresh(self) -> None:
+        now = time.monotonic()
+        if now - self._read_at < _REREAD_S:
+            return
+        self._read_at = now
+        try:
+            status = self._path.stat()
+            stamp = (status.st_mtime_ns, status.st_size)
+            if stamp == self._stamp:
+                return
+            entries = json.loads(self._path.read_bytes())["keys"]
+            self._keys = {
+                digest: Caller(str(entry["name"]), str(entry.get("tenant", ANY_TENANT)))
+                for digest, entry in entries.items()
+            }
+            self._stamp = stamp
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            # Fail closed: a missing or malformed file makes no key valid.
+            self._keys, self._stamp = {}, None
+
+
+def request_id(traceparent: str) -> str:
+    """The trace id of a W3C `traceparent`, or a new one: 32 hexadecimal characters."""
+    match = _TRACEPARENT.fullmatch(traceparent.strip())
+    if match and match.group(1) != "0" * 32:
+        return match.group(1)
+    return secrets.token_hex(16)
+
+
+class LabelBook:
+    """Turns what clients send as labels into a small set of values."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, set[str]] = {name: set() for name in REQUEST_LABELS}
+
+    def value(self, name: str, text: str) -> str:
+        """The label's value: lower case, `other` where it is no label or one too many."""
+        value = text.strip().lower()
+        if not _LABEL.fullmatch(value):
+            return "other"
+        seen = self._seen[name]
+        if value not in seen:
+            if len(seen) >= MAX_LABEL_VALUES:
+                return "other"
+            seen.add(value)
+        return value
+
+    def labels(self, sent: Mapping[str, str], caller: Caller) -> dict[str, str]:
+        """The request's labels: of `sent` those that are known, the tenant from the key unless the key may name any."""
+        labels = {name: self.value(name, sent[name]) for name in REQUEST_LABELS if sent.get(name)}
+        if caller.tenant != ANY_TENANT:
+            labels["tenant"] = self.value("tenant", caller.tenant)
+        labels["probe"] = "yes" if labels.get("probe") in ("yes", "1", "true") else "no"
+        return labels
+
+
+def session(sent: str, caller: Caller, client: str) -> str:
+    """The session a request belongs to, within its key; without one, the key and the client's address."""
+    return f"{caller.name}/{sent or '@' + client}"
+
+
+class Pseudonyms:
+    """Keyed hashes of session ids: the same within a home folder, meaningless outside."""
+
+    def __init__(self, salt: bytes) -> None:
+        self._salt = salt
+
+    def of(self, session_id: str) -> str:
+        """32 hexadecimal characters that stand for a session in telemetry."""
+        return hmac.new(self._salt, session_id.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def salt(path: Path) -> bytes:
+    """The home folder's telemetry salt, made at the first call; only this user can read it."""
+    if path.is_file():
+        return path.read_bytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(secrets.token_bytes(32))
+    try:
+        # A link never replaces: of several gateways that start at once one wins and all read the same salt.
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
+    return path.read_bytes()

@@ -1,0 +1,253 @@
+"""The gateway's end of the conversation with one worker: many requests and streams over one Unix socket.
+
+Boundary: one asyncio loop; frames out, answers in.
+Invariants: a caller that is cancelled tells the worker to drop its work; a stream has at most WINDOW chunks that the
+worker has not heard yet, so a fast client waits instead of filling memory; when the socket closes everybody who waits
+is told `WorkerGone`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from contracts.serving_api import ErrorCode
+from serving.frames import Decoder, Header, encode
+from speech.runtimes import Samples
+
+WINDOW = 8
+"""Chunks of a stream that may be on their way to the model."""
+
+
+class WorkerGone(Exception):
+    """The worker's socket closed before it answered."""
+
+
+class ServingFailure(Exception):
+    """A request that cannot be answered: an error code of the API and a message without private content."""
+
+    def __init__(self, code: ErrorCode, message: str, *, param: str | None = None) -> None:
+        self.code = code
+        self.message = message
+        self.param = param
+        super().__init__(f"{code}: {message}")
+
+
+MESSAGES: dict[str, str] = {
+    "overloaded": "too many requests are waiting; try again shortly",
+    "deadline": "the request was not answered within its deadline",
+    "internal": "the model failed on this request",
+}
+
+
+class Answer(NamedTuple):
+    """A final transcript as the worker sent it; `words` are [word, start_s, end_s, confidence or None]."""
+
+    text: str
+    words: list[list[Any]]
+    confidence: float | None
+    queue_ms: float
+    infer_ms: float
+
+
+class Heard(NamedTuple):
+    """A chunk was heard; `text` is None where the hypothesis did not change."""
+
+    text: str | None
+    committed: int
+    queue_ms: float
+    infer_ms: float
+
+
+def _failure(code: str) -> ServingFailure:
+    return ServingFailure(code, MESSAGES.get(code, MESSAGES["internal"]))  # type: ignore[arg-type]
+
+
+class Link(asyncio.Protocol):
+    """One connection to a worker. Build it with `connect`."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[Header] = loop.create_future()
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self._decoder = Decoder()
+        self._transport: asyncio.Transport | None = None
+        self._last = 0
+        self._waiting: dict[int, asyncio.Future[Header]] = {}
+        self._streams: dict[int, LinkStream] = {}
+
+    # ---- asyncio.Protocol ---------------------------------------------------------------------------------------
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand each frame to the request or stream that it names."""
+        for frame in self._decoder.feed(data):
+            header = frame.header
+            if header["op"] == "ready":
+                self.ready.set_result(header)
+                continue
+            number = header["id"]
+            if (stream := self._streams.get(number)) is not None:
+                stream.arrived(header)
+            elif (waiting := self._waiting.get(number)) is not None and not waiting.done():
+                waiting.set_result(header)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Tell everybody who waits."""
+        for waiting in (*self._waiting.values(), self.ready):
+            if not waiting.done():
+                waiting.set_exception(WorkerGone())
+        # Nobody may be waiting for `ready`; its exception is then of no interest.
+        with contextlib.suppress(WorkerGone):
+            self.ready.exception()
+        for stream in self._streams.values():
+            stream.gone()
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    # ---- requests -----------------------------------------------------------------------------------------------
+    @property
+    def busy(self) -> int:
+        """Requests and streams that are not finished."""
+        return len(self._waiting) + len(self._streams)
+
+    async def transcribe(self, samples: Samples, *, deadline_s: float) -> Answer:
+        """The transcript of one utterance at the model's rate; raises ServingFailure or WorkerGone."""
+        header = await self._ask({"op": "transcribe", "deadline_ms": deadline_s * 1000}, samples, deadline_s)
+        return _answer(header)
+
+    async def statistics(self, *, timeout_s: float = 2.0) -> Header:
+        """The worker's queue and memory figures."""
+        return await self._ask({"op": "statistics"}, None, timeout_s)
+
+    def stream(self, *, deadline_s: float) -> LinkStream:
+        """Open a stream; close it (`async with`) to drop its decoder state."""
+        return LinkStream(self, deadline_s)
+
+    async def _ask(self, header: Header, samples: Samples | None, timeout_s: float) -> Header:
+        number = self.next_number()
+        waiting: asyncio.Future[Header] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = waiting
+        try:
+            self.send({**header, "id": number}, samples)
+            async with asyncio.timeout(timeout_s):
+                answer = await waiting
+        except TimeoutError:
+            self.send({"op": "cancel", "id": number})
+            raise _failure("deadline") from None
+        except asyncio.CancelledError:
+            self.send({"op": "cancel", "id": number})
+            raise
+        finally:
+            del self._waiting[number]
+        if answer["op"] == "error":
+            raise _failure(answer["code"])
+        return answer
+
+    # ---- plumbing -----------------------------------------------------------------------------------------------
+    def next_number(self) -> int:
+        """A number no request of this connection has had."""
+        self._last += 1
+        return self._last
+
+    def send(self, header: Header, samples: Samples | None = None) -> None:
+        """Write a frame; raises WorkerGone when the socket has closed, unless it only cancels."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            if header["op"] == "cancel":
+                return
+            raise WorkerGone
+        if samples is None:
+            transport.write(encode(header))
+        else:
+            body = samples.data.cast("B") if samples.size else memoryview(b"")
+            transport.writelines((encode(header, len(body)), body))
+
+    def register(self, number: int, stream: LinkStream) -> None:
+        """Route a stream's frames to it."""
+        self._streams[number] = stream
+
+    def unregister(self, number: int) -> None:
+        """Forget a stream."""
+        self._streams.pop(number, None)
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+def _answer(header: Header) -> Answer:
+    return Answer(header["text"], header["words"], header["confidence"], header["queue_ms"], header["infer_ms"])
+
+
+class LinkStream:
+    """One utterance on its way to a worker. One task feeds it, one reads it."""
+
+    def __init__(self, link: Link, deadline_s: float) -> None:
+        self._link = link
+        self._deadline_s = deadline_s
+        self._number = link.next_number()
+        self._window = asyncio.Semaphore(WINDOW)
+        self._inbox: asyncio.Queue[Header | None] = asyncio.Queue()
+        self._finished = False
+
+    async def __aenter__(self) -> LinkStream:
+        self._link.register(self._number, self)
+        try:
+            self._link.send({"op": "open", "id": self._number})
+        except WorkerGone:
+            self._link.unregister(self._number)
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._link.unregister(self._number)
+        if not self._finished:
+            self._link.send({"op": "cancel", "id": self._number})
+
+    async def feed(self, samples: Samples) -> None:
+        """Send the next chunk (at the model's rate), waiting while WINDOW chunks are unheard."""
+        async with asyncio.timeout(self._deadline_s):
+            await self._window.acquire()
+        self._link.send({"op": "chunk", "id": self._number}, samples)
+
+    def end(self) -> None:
+        """No more audio comes."""
+        self._link.send({"op": "end", "id": self._number, "deadline_ms": self._deadline_s * 1000})
+
+    async def next(self) -> Heard | Answer:
+        """What the worker says next; raises ServingFailure or WorkerGone."""
+        header = await self._inbox.get()
+        if header is None:
+            raise WorkerGone
+        if header["op"] == "error":
+            self._finished = True
+            raise _failure(header["code"])
+        if header["op"] == "result":
+            self._finished = True
+            return _answer(header)
+        return Heard(header.get("text"), header.get("committed", 0), header["queue_ms"], header["infer_ms"])
+
+    def arrived(self, header: Header) -> None:
+        """A frame of this stream came."""
+        if header["op"] == "heard":
+            self._window.release()
+        self._inbox.put_nowait(header)
+
+    def gone(self) -> None:
+        """The worker is gone: wake the reader and a feeder that waits."""
+        self._window.release()
+        self._inbox.put_nowait(None)
+
+
+async def connect(path: Path) -> Link:
+    """Connect to a worker's socket and wait for its `ready`."""
+    loop = asyncio.get_running_loop()
+    _, link = await loop.create_unix_connection(Link, str(path))
+    await link.ready
+    return link

@@ -1,0 +1,317 @@
+"""Worker processes of one family: started, watched, restarted with backoff, drained and stopped.
+
+Boundary: starts processes and talks to them over Unix sockets (serving/link.py); which workers are wanted is decided by
+the router. Source: release-algorithm R7.5, R7.6, B5.
+Invariants: a worker that dies is started again, after a pause that doubles; a request that may be repeated is retried
+once; a worker that is no longer wanted goes on until its requests and streams are done or `drain_s` has passed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from contracts.digest import Digest, short
+from contracts.errors import SoundcheckError
+from serving.bundles import Loaded
+from serving.link import Answer, Link, LinkStream, ServingFailure, WorkerGone, connect
+from speech.runtimes import Samples
+
+log = logging.getLogger(__name__)
+
+State = Literal["starting", "ready", "failed", "draining", "stopped"]
+
+WORKER_COMMAND = (sys.executable, "-m", "serving.worker")
+FIRST_BACKOFF_S = 0.25
+LONGEST_BACKOFF_S = 15.0
+HEALTHY_S = 30.0
+"""A worker that lived this long starts again without a pause."""
+
+_POLL_S = 0.02
+_KILL_AFTER_S = 5.0
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """How workers are run; seconds, counts."""
+
+    sockets: Path
+    command: Sequence[str] = WORKER_COMMAND
+    threads: int = 1
+    queue_limit: int = 16
+    stream_limit: int = 64
+    drain_s: float = 30.0
+    start_s: float = 60.0
+
+
+def environment(threads: int) -> Mapping[str, str]:
+    """The worker's environment: numeric libraries held to `threads`, this code importable."""
+    here = str(Path(__file__).resolve().parent.parent)
+    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH", ""))))
+    limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    return {**os.environ, **limits, "PYTHONPATH": path}
+
+
+class Worker:
+    """One bundle's process and the requests that use it."""
+
+    def __init__(
+        self,
+        digest: Digest,
+        fetch: Callable[[], Awaitable[Loaded]],
+        settings: WorkerSettings,
+        on_death: Callable[[], None],
+    ) -> None:
+        self.digest = digest
+        self.state: State = "starting"
+        self.error = ""
+        self.restarts = 0
+        self.bundle: Loaded | None = None
+        self.facts: dict[str, Any] = {}
+        self._fetch = fetch
+        self._settings = settings
+        self._on_death = on_death
+        self._link: Link | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._ready = asyncio.Event()
+        self._holds = 0
+        self._waiters = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._retiring: asyncio.Task[None] | None = None
+        self._task = asyncio.create_task(self._supervise())
+
+    # ---- use ----------------------------------------------------------------------------------------------------
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep the worker from being stopped while a request or stream uses it."""
+        self._holds += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._holds -= 1
+            if not self._holds:
+                self._idle.set()
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def holds(self) -> int:
+        """Requests and streams that use this worker."""
+        return self._holds
+
+    async def description(self, deadline_s: float) -> Loaded:
+        """The bundle, waiting for a worker that is being restarted."""
+        if self.bundle is None:
+            await self._linked(deadline_s)
+        assert self.bundle is not None
+        return self.bundle
+
+    async def transcribe(self, samples: Samples, *, deadline_s: float) -> Answer:
+        """One utterance; when the worker dies over it, once more on the next process. Raises ServingFailure."""
+        ends = time.monotonic() + deadline_s
+        for _ in range(2):
+            link = await self._linked(ends - time.monotonic())
+            with contextlib.suppress(WorkerGone):
+                return await link.transcribe(samples, deadline_s=ends - time.monotonic())
+        raise ServingFailure("internal", "the worker died twice over this request")
+
+    async def stream(self, *, deadline_s: float) -> LinkStream:
+        """A new stream, not yet entered; raises ServingFailure."""
+        return (await self._linked(deadline_s)).stream(deadline_s=deadline_s)
+
+    async def statistics(self) -> dict[str, Any]:
+        """Queue and memory figures, {} from a worker that does not answer."""
+        if self._link is None:
+            return {}
+        with contextlib.suppress(WorkerGone, ServingFailure):
+            answer = await self._link.statistics()
+            return {name: value for name, value in answer.items() if name not in ("op", "id")}
+        return {}
+
+    async def _linked(self, deadline_s: float) -> Link:
+        if self._link is not None:
+            return self._link
+        if self._waiters >= self._settings.queue_limit:
+            raise ServingFailure("overloaded", "too many requests wait for a worker that is starting")
+        self._waiters += 1
+        try:
+            async with asyncio.timeout(max(deadline_s, 0)):
+                while self._link is None:
+                    await self._ready.wait()
+        except TimeoutError:
+            raise ServingFailure("deadline", "the worker was not ready within the deadline") from None
+        finally:
+            self._waiters -= 1
+        return self._link
+
+    # ---- life ---------------------------------------------------------------------------------------------------
+    async def _supervise(self) -> None:
+        pause_s = 0.0
+        while True:
+            began = time.monotonic()
+            try:
+                await self._live()
+            except (SoundcheckError, OSError, WorkerGone, TimeoutError) as error:
+                self.error = _line(error)
+            finally:
+                self._down()
+            if self.state == "stopped":
+                return
+            self.restarts += 1
+            self._on_death()
+            lived_s = time.monotonic() - began
+            pause_s = 0.0 if lived_s > HEALTHY_S else min(max(pause_s * 2, FIRST_BACKOFF_S), LONGEST_BACKOFF_S)
+            log.warning("worker of %s ended (%s); again in %.2f s", short(self.digest), self.error, pause_s)
+            await asyncio.sleep(pause_s)
+
+    async def _live(self) -> None:
+        """One process, from start to end."""
+        if self.bundle is None:
+            self.bundle = await self._fetch()
+        began = time.monotonic()
+        settings = self._settings
+        path = settings.sockets / f"{short(self.digest)}-{self.restarts}.sock"
+        self._process = await asyncio.create_subprocess_exec(
+            *settings.command,
+            *("--bundle", str(self.bundle.folder), "--socket", str(path), "--threads", str(settings.threads)),
+            *("--queue-limit", str(settings.queue_limit), "--stream-limit", str(settings.stream_limit)),
+            *("--drain", str(settings.drain_s), "--parent", str(os.getpid())),
+            env=environment(settings.threads),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            # A Ctrl+C in a terminal is the gateway's business: it drains first, then ends its workers.
+            start_new_session=True,
+        )
+        self._link = await self._first_contact(path)
+        self.facts = {
+            **{name: value for name, value in (await self._link.ready).items() if name != "op"},
+            "cold_start_ms": (time.monotonic() - began) * 1000,
+        }
+        self.state, self.error = "ready", ""
+        self._ready.set()
+        await self._link.closed
+        self.error = f"exit status {await self._process.wait()}"
+
+    async def _first_contact(self, path: Path) -> Link:
+        assert self._process is not None
+        async with asyncio.timeout(self._settings.start_s):
+            while self._process.returncode is None:
+                if path.exists():
+                    with contextlib.suppress(ConnectionError, FileNotFoundError):
+                        return await connect(path)
+                await asyncio.sleep(_POLL_S)
+        raise WorkerGone(f"exit status {self._process.returncode} before it was ready")
+
+    def _down(self) -> None:
+        self._ready.clear()
+        self._link = None
+        self.state = "failed" if self.state != "stopped" else "stopped"
+        if self._process is not None and self.running:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    def want(self) -> None:
+        """Somebody routes here again: a retirement that has not stopped the process yet is called off."""
+        if self._retiring is not None:
+            self._retiring.cancel()
+            self._retiring = None
+            self.state = "ready" if self._link is not None else "starting"
+
+    def retire(self, on_leaving: Callable[[Worker], None]) -> None:
+        """Let open work finish (at most `drain_s`), then stop the process; `on_leaving` is the point of no return."""
+        if self._retiring is None:
+            self.state = "draining"
+            self._retiring = asyncio.create_task(self._retire(on_leaving))
+
+    async def _retire(self, on_leaving: Callable[[Worker], None]) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.drain_s):
+                await self._idle.wait()
+        on_leaving(self)
+        await self.stop()
+
+    async def stop(self) -> None:
+        """End the process: SIGTERM, and SIGKILL where that does not help."""
+        process, self.state = self._process, "stopped"
+        if process is not None and self.running:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_KILL_AFTER_S):
+                    await process.wait()
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+
+def _line(error: BaseException) -> str:
+    if isinstance(error, SoundcheckError):
+        return error.what
+    return str(error) or type(error).__name__
+
+
+class Pool:
+    """The workers of one family, by bundle."""
+
+    def __init__(
+        self,
+        fetch: Callable[[Digest], Awaitable[Loaded]],
+        settings: WorkerSettings,
+        on_death: Callable[[Digest], None] = lambda _: None,
+    ) -> None:
+        self._fetch = fetch
+        self._settings = settings
+        self._on_death = on_death
+        self._workers: dict[Digest, Worker] = {}
+        self._leaving: set[Worker] = set()
+
+    def want(self, digests: Iterable[Digest]) -> None:
+        """Start the workers that are not running yet."""
+        for digest in digests:
+            if digest in self._workers:
+                self._workers[digest].want()
+            else:
+                fetch, on_death = partial(self._fetch, digest), partial(self._on_death, digest)
+                self._workers[digest] = Worker(digest, fetch, self._settings, on_death)
+
+    def ready(self, digests: Iterable[Digest]) -> bool:
+        """Whether all of these answer now."""
+        return all(digest in self._workers and self._workers[digest].state == "ready" for digest in digests)
+
+    def keep(self, digests: Iterable[Digest]) -> None:
+        """Retire the workers of every other bundle."""
+        kept = set(digests)
+        for digest, worker in self._workers.items():
+            if digest not in kept:
+                worker.retire(self._leave)
+
+    def _leave(self, worker: Worker) -> None:
+        del self._workers[worker.digest]
+        self._leaving = {other for other in self._leaving if other.running} | {worker}
+
+    def worker(self, digest: Digest) -> Worker:
+        """The worker of a bundle that is wanted."""
+        return self._workers[digest]
+
+    def workers(self) -> list[Worker]:
+        """All of them."""
+        return list(self._workers.values())
+
+    async def close(self) -> None:
+        """Stop every worker now."""
+        await asyncio.gather(*(worker.stop() for worker in (*self._workers.values(), *self._leaving)))

@@ -1,0 +1,166 @@
+"""Routing: each family's table, followed from its pointer, and the workers that table needs.
+
+Boundary: reads pointers through the store it is handed; the decision for one request is contracts.routing.route.
+Source: release-algorithm R7, R9, B5; house.md "The way data flows".
+Invariants: a table is served only once every bundle it routes to has a worker that answers; until then the old table
+serves; a request or stream ends on the worker it began with; the pointer is the only authority; a store that is away
+changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from contracts.digest import Digest
+from contracts.errors import SoundcheckError
+from contracts.routing import Route, RouteTable, route
+from registry.store import Store
+from serving.bundles import Loaded
+from serving.link import ServingFailure
+from serving.metrics import Metrics
+from serving.pool import Pool, Worker, WorkerSettings
+
+log = logging.getLogger(__name__)
+
+
+def pointer_name(family: str) -> str:
+    """The pointer that holds a family's route table."""
+    return f"families/{family}"
+
+
+def routed(table: RouteTable) -> tuple[Digest, ...]:
+    """The bundles that requests can reach, shadow included: those a switch waits for. `warm` ones start beside."""
+    return table.model_copy(update={"warm": ()}).bundles()
+
+
+def pinned(family: str, bundle: Digest) -> RouteTable:
+    """The table of a family that is served without a pointer (staging, R6): version 0, all to one bundle."""
+    return RouteTable(
+        family=family,
+        version=0,
+        stable=bundle,
+        ledger_sequence=0,
+        ledger_head="0" * 64,
+        moved_at="",
+        actor="gateway",
+        reason="pinned when the gateway was started",
+    )
+
+
+class Family:
+    """One family: the table that is served, the one that is being prepared, the workers of both."""
+
+    def __init__(
+        self,
+        name: str,
+        fetch: Callable[[Digest], Awaitable[Loaded]],
+        settings: WorkerSettings,
+        metrics: Metrics,
+        on_change: Callable[[], None],
+    ) -> None:
+        self.name = name
+        self.table: RouteTable | None = None
+        self.target: RouteTable | None = None
+        self.store_error = ""
+        self._looked = False
+        self._pointer_version: str | None = None
+        self._metrics = metrics
+        self._on_change = on_change
+        self.pool = Pool(fetch, settings, self._died)
+
+    def aim(self, table: RouteTable) -> None:
+        """Prepare a table: its workers start now, `advance` switches when they answer."""
+        self.target = table
+        self.pool.want(table.bundles())
+
+    def advance(self) -> bool:
+        """Switch to the prepared table if every bundle it routes to has a ready worker; whether it switched."""
+        target = self.target
+        if target is None or target == self.table or not self.pool.ready(routed(target)):
+            return False
+        self.table = target
+        self.pool.keep(target.bundles())
+        self._metrics.route_version.labels(self.name).set(target.version)
+        log.info("%s serves route table version %d", self.name, target.version)
+        self._on_change()
+        return True
+
+    async def look(self, store: Store) -> None:
+        """Read the pointer once; a new content becomes the target."""
+        try:
+            pointer = await asyncio.to_thread(store.pointer, pointer_name(self.name))
+            if pointer is not None and pointer.version != self._pointer_version:
+                self.aim(RouteTable.parse(pointer.content, where=pointer_name(self.name)))
+                self._pointer_version = pointer.version
+            self._looked, self.store_error = True, ""
+        except (SoundcheckError, OSError) as error:
+            self._metrics.store_errors.labels(self.name).inc()
+            what = error.what if isinstance(error, SoundcheckError) else type(error).__name__
+            if what != self.store_error:
+                log.warning("%s: the pointer could not be read: %s", self.name, what)
+            self.store_error = what
+
+    async def follow(self, store: Store, poll_s: float) -> None:
+        """Follow the pointer for ever."""
+        while True:
+            await self.look(store)
+            self.advance()
+            await asyncio.sleep(poll_s)
+
+    async def prepare(self, poll_s: float) -> None:
+        """Wait until the prepared table is served (a pinned family)."""
+        while not self.advance():
+            await asyncio.sleep(poll_s)
+        self._looked = True
+
+    def choose(self, labels: Mapping[str, str], session_id: str) -> tuple[RouteTable, Route, Worker]:
+        """The table, the route and the worker of one request; ServingFailure `no_stable` where nothing is served."""
+        table = self.table
+        if table is None:
+            raise ServingFailure("no_stable", f"no bundle of {self.name!r} is served yet")
+        chosen = route(table, labels, session_id)
+        if chosen.bundle is None:
+            raise ServingFailure("no_stable", f"{self.name!r} has no stable bundle")
+        return table, chosen, self.pool.worker(chosen.bundle)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the pointer has been read and what it routes to by default answers; no release yet is settled too."""
+        if self.target is None:
+            return self._looked
+        if self.table is None:
+            return False
+        return self.table.stable is None or self.pool.ready((self.table.stable,))
+
+    def report(self) -> dict[str, Any]:
+        """What `/v1/status` says about this family."""
+        table, target = self.table, self.target
+        return {
+            "version": table.version if table else None,
+            "stable": table.stable if table else None,
+            "canary": table.canary.model_dump(mode="json") if table and table.canary else None,
+            "warm": list(table.warm) if table else [],
+            "slice_rules": [rule.model_dump(mode="json") for rule in table.slice_rules] if table else [],
+            "preparing": target.version if target and target != table else None,
+            "store_error": self.store_error,
+            "workers": {worker.digest: _health(worker) for worker in self.pool.workers()},
+        }
+
+    def _died(self, digest: Digest) -> None:
+        self._metrics.worker_restarts.labels(self.name, digest[:12]).inc()
+
+
+def _health(worker: Worker) -> dict[str, Any]:
+    return {
+        "state": worker.state,
+        "error": worker.error,
+        "restarts": worker.restarts,
+        "in_use": worker.holds,
+        "pid": worker.facts.get("pid"),
+        "cold_start_ms": worker.facts.get("cold_start_ms"),
+        "load_ms": worker.facts.get("load_ms"),
+        "peak_memory_mb": worker.facts.get("peak_memory_mb"),
+    }

@@ -1,0 +1,104 @@
+"""Shadow copies: what the canary would have said, heard by nobody (R7, coverage rows 10 and 33).
+
+Boundary: background tasks on the gateway's loop.
+Invariants: a copy begins after the user has the answer; at most `limit` copies are under way, more are dropped and
+counted; the two answers are compared by word edits and forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from contracts.digest import Digest
+from serving.calls import Call, Desk
+from serving.link import Answer, ServingFailure, WorkerGone
+from serving.pool import Worker
+from speech.runtimes import Samples
+
+log = logging.getLogger(__name__)
+
+MAX_COPIES = 4
+MAX_COPY_S = 60.0
+"""Longer audio is not copied."""
+
+
+def word_edits(first: Sequence[str], second: Sequence[str]) -> int:
+    """The Levenshtein distance between two word sequences."""
+    row = list(range(len(second) + 1))
+    for index, word in enumerate(first, 1):
+        diagonal, row[0] = row[0], index
+        for column, other in enumerate(second, 1):
+            diagonal, row[column] = row[column], min(row[column] + 1, row[column - 1] + 1, diagonal + (word != other))
+    return row[-1]
+
+
+class Shadow:
+    """Makes shadow copies."""
+
+    def __init__(self, desk: Desk, *, limit: int = MAX_COPIES) -> None:
+        self._desk = desk
+        self._limit = limit
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def copy(self, call: Call, text: str, chunks: Sequence[Samples]) -> None:
+        """Let the shadow bundle of the call's route hear the same chunks, in the background. Never raises."""
+        bundle = call.route.shadow
+        if bundle is None:
+            return
+        if len(self._tasks) >= self._limit or call.audio_s > MAX_COPY_S or not call.family.pool.ready((bundle,)):
+            self._desk.metrics.shadow_dropped.labels(call.family.name).inc()
+            return
+        task = asyncio.create_task(self._copy(call, bundle, text, chunks))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _copy(self, call: Call, bundle: Digest, text: str, chunks: Sequence[Samples]) -> None:
+        worker = call.family.pool.worker(bundle)
+        began = time.monotonic()
+        copied = replace(call, worker=worker, privacy_errors=0, first_partial_ms=None, queue_ms=0.0, infer_ms=0.0)
+        copied.partial_words = copied.unstable_words = 0
+        try:
+            with worker.hold():
+                answer = await self._hear(call.mode, worker, chunks)
+                loaded = await worker.description(self._desk.deadline_s)
+        except (ServingFailure, WorkerGone) as error:
+            code = error.code if isinstance(error, ServingFailure) else "internal"
+            copied.latency_ms, copied.confidence = 0.0, None
+            self._desk.record(copied, status=500, error_code=code, arm="shadow")
+            return
+        copied.latency_ms = (time.monotonic() - began) * 1000
+        final = self._desk.finish(copied, loaded, answer)
+        words = text.split()
+        edits = word_edits(words, final.text.split())
+        self._desk.record(copied, status=200, arm="shadow", shadow_edits=edits, shadow_words=len(words))
+
+    async def _hear(self, mode: str, worker: Worker, chunks: Sequence[Samples]) -> Answer:
+        if mode == "http":
+            return await worker.transcribe(chunks[0], deadline_s=self._desk.deadline_s)
+        async with await worker.stream(deadline_s=self._desk.deadline_s) as stream:
+            feeding = asyncio.create_task(self._feed(stream, chunks))
+            try:
+                while not isinstance(said := await stream.next(), Answer):
+                    pass
+            finally:
+                feeding.cancel()
+            return said
+
+    @staticmethod
+    async def _feed(stream: object, chunks: Sequence[Samples]) -> None:
+        from serving.link import LinkStream
+
+        assert isinstance(stream, LinkStream)
+        for chunk in chunks:
+            await stream.feed(chunk)
+        stream.end()
+
+    async def close(self) -> None:
+        """Drop the copies that are under way."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,148 @@
+"""A worker: one process that runs one bundle's payload and answers over a Unix socket.
+
+    python -m serving.worker --bundle DIR --socket PATH [--threads 1]
+
+Boundary: it reads the bundle's payload once, then hears and speaks frames (serving/frames.py) alone; it writes no file
+but its socket and logs no text. Source: release-algorithm R6, R7.6; house.md `serving/`.
+Invariants: one thread uses the model; at most `queue_limit` requests wait, the next is told `overloaded` at once; work
+whose deadline has passed or whose client has gone is dropped before it is inferred; a stream's decoder state lives as
+long as its stream; the process ends with its parent; SIGTERM lets what is queued or open finish first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from serving.frames import receive
+from serving.inference import Connection, Inference
+from speech.runtimes import Runtime, load
+
+PR_SET_PDEATHSIG = 1
+
+Loader = Callable[..., Runtime]
+
+
+def end_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process when `parent` dies; exit now if it is gone already."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent and os.getppid() != parent:
+        sys.exit(1)
+
+
+def peak_memory_mb() -> float:
+    """The most memory this process itself has held, in megabytes (not its parent's, as `ru_maxrss` would be)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+class Worker:
+    """The socket side of a worker: a reading thread a connection, and the one inference thread."""
+
+    def __init__(self, runtime: Runtime, *, load_ms: float, queue_limit: int, stream_limit: int) -> None:
+        self._runtime = runtime
+        self._load_ms = load_ms
+        self._inference = Inference(runtime, queue_limit=queue_limit, stream_limit=stream_limit)
+
+    def serve(self, listener: socket.socket) -> None:
+        """Accept connections until the listener is closed."""
+        self._inference.start()
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
+
+    def drain(self, timeout_s: float) -> None:
+        """Finish what is queued and the streams that are open, for at most `timeout_s` seconds."""
+        self._inference.drain(timeout_s)
+
+    def _converse(self, raw: socket.socket) -> None:
+        connection = Connection(raw)
+        connection.send(
+            {
+                "op": "ready",
+                "rate_hz": self._runtime.sample_rate_hz,
+                "streaming": self._runtime.streaming,
+                "load_ms": self._load_ms,
+                "peak_memory_mb": peak_memory_mb(),
+                "pid": os.getpid(),
+            }
+        )
+        try:
+            while (frame := receive(raw)) is not None:
+                if frame.header["op"] == "statistics":
+                    figures = {**self._inference.statistics(), "peak_memory_mb": peak_memory_mb()}
+                    connection.send({"op": "statistics", "id": frame.header["id"], **figures})
+                else:
+                    self._inference.submit(connection, frame)
+        except OSError:
+            pass
+        finally:
+            self._inference.forget(connection)
+            raw.close()
+
+
+def listen(path: Path) -> socket.socket:
+    """A listening Unix socket at `path` that only this user can reach."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(before)
+    listener.listen(16)
+    return listener
+
+
+def main(arguments: Sequence[str] | None = None, *, loader: Loader = load) -> None:
+    """Load the bundle, then serve until SIGTERM, SIGINT or the parent's death."""
+    parser = argparse.ArgumentParser(prog="python -m serving.worker", description="Serve one bundle.")
+    parser.add_argument("--bundle", type=Path, required=True, help="a restored bundle's folder")
+    parser.add_argument("--socket", type=Path, required=True, help="where to listen")
+    parser.add_argument("--threads", type=int, default=1, help="threads the model may use")
+    parser.add_argument("--queue-limit", type=int, default=16, help="requests that may wait")
+    parser.add_argument("--stream-limit", type=int, default=64, help="streams that may be open")
+    parser.add_argument("--drain", type=float, default=30.0, help="seconds that open work may go on after SIGTERM")
+    parser.add_argument("--parent", type=int, default=0, help="process whose death ends this one")
+    options = parser.parse_args(arguments)
+
+    end_with_parent(options.parent)
+    began = time.perf_counter()
+    runtime = loader(options.bundle / "payload", threads=options.threads)
+    worker = Worker(
+        runtime,
+        load_ms=(time.perf_counter() - began) * 1000,
+        queue_limit=options.queue_limit,
+        stream_limit=options.stream_limit,
+    )
+    listener = listen(options.socket)
+
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    threading.Thread(target=worker.serve, args=(listener,), daemon=True).start()
+    stopping.wait()
+    worker.drain(options.drain)
+    options.socket.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        listener.close()
+    # Threads that wait on a socket would keep the interpreter; nothing is left to flush.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""A deterministic engine for tests: says a word of its payload's list for every half second, by how loud it is.
+
+It implements speech.runtimes.Runtime with real per-stream state, and obeys commands hidden in the audio: a sample of
+exactly CRASH ends the process, SLOW takes a second, FAIL raises an error that quotes private text.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from speech.runtimes import Partial, Samples, TimedWord, Transcript
+
+RATE_HZ = 16_000
+WORD_S = 0.5
+CRASH, SLOW, FAIL = 0.75, 0.5, 0.625
+
+
+def _obey(audio: Samples, marker: Path) -> None:
+    if np.any(audio == CRASH) and not marker.exists():
+        marker.touch()
+        os._exit(9)
+    if np.any(audio == SLOW):
+        time.sleep(1.0)
+    if np.any(audio == FAIL):
+        raise ValueError("planted-secret was said")
+
+
+class TinyStream:
+    def __init__(self, runtime: TinyRuntime) -> None:
+        self._runtime = runtime
+        self._audio: Samples = np.zeros(0, dtype=np.float32)
+        self._text = ""
+
+    def accept(self, chunk: Samples) -> Partial | None:
+        self._audio = np.concatenate([self._audio, chunk])
+        text = self._runtime.transcribe(self._audio).text
+        if text == self._text:
+            return None
+        self._text = text
+        return Partial(text, max(len(text.split()) - 1, 0))
+
+    def finish(self) -> Transcript:
+        return self._runtime.transcribe(self._audio)
+
+
+class TinyRuntime:
+    sample_rate_hz = RATE_HZ
+    streaming = True
+
+    def __init__(self, words: list[str], marker: Path) -> None:
+        self._words = words
+        self._marker = marker
+
+    def transcribe(self, audio: Samples) -> Transcript:
+        _obey(audio, self._marker)
+        step = int(RATE_HZ * WORD_S)
+        words = []
+        for index in range(len(audio) // step):
+            said = self._words[index % len(self._words)]
+            words.append(TimedWord(said, index * WORD_S, (index + 1) * WORD_S, 0.9))
+        return Transcript(" ".join(word.word for word in words), tuple(words), 0.9)
+
+    def stream(self) -> TinyStream:
+        return TinyStream(self)
+
+
+def load(payload: Path, *, threads: int = 1) -> TinyRuntime:
+    settings = json.loads((payload / "runtime.json").read_text())
+    if settings.get("broken"):
+        raise ValueError("this payload cannot be loaded")
+    return TinyRuntime(settings["words"], payload / "crashed")
