@@ -2,7 +2,8 @@
 
 Boundary: no I/O. Source: coverage rows 3 and 30; release-algorithm R6.
 Invariants: fields are only ever added; every answer names the bundle it came from (header `X-Soundcheck-Bundle`, field
-`bundle` of stream messages) and the request (`X-Request-Id`, 32 hexadecimal characters).
+`bundle` of stream messages), the request (`X-Request-Id`, 32 hexadecimal characters) and the version of the route
+table that chose the bundle (`X-Soundcheck-Route`, field `route_version` of a stream's first message).
 
 HTTP
     POST /v1/audio/transcriptions   multipart: file, model (the family), language?, response_format? (json, text,
@@ -106,6 +107,7 @@ class StreamReady(Part):
     type: Literal["ready"] = "ready"
     request_id: str
     bundle: str
+    route_version: int | None = None
 
 
 class PartialResult(Part):

@@ -134,7 +134,11 @@ class Api:
             sent_labels=labels,
             client=client_of(request),
         )
-        headers = {"X-Request-Id": name, "X-Soundcheck-Bundle": call.bundle}
+        headers = {
+            "X-Request-Id": name,
+            "X-Soundcheck-Bundle": call.bundle,
+            "X-Soundcheck-Route": str(call.table.version),
+        }
         try:
             bundle, audio, answer = await self._heard(call, form.file, request)
         except ServingFailure as failure:

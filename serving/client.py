@@ -52,6 +52,7 @@ class Heard(NamedTuple):
     bundle: str
     request_id: str
     latency_ms: float
+    route_version: int | None = None
 
 
 class Streamed(NamedTuple):
@@ -68,6 +69,7 @@ class Streamed(NamedTuple):
     final_ms: float
     partials: list[dict[str, Any]]
     bundles: frozenset[str]
+    route_version: int | None = None
 
 
 def _headers(key: str, headers: Mapping[str, str] | None) -> dict[str, str]:
@@ -87,7 +89,13 @@ def _heard(response: httpx.Response, began: float) -> Heard:
     if response.status_code != 200:
         raise _failure(response.status_code, response.content)
     headers = response.headers
-    return Heard(response.json()["text"], headers["x-soundcheck-bundle"], headers["x-request-id"], latency_ms)
+    return Heard(
+        text=response.json()["text"],
+        bundle=headers["x-soundcheck-bundle"],
+        request_id=headers["x-request-id"],
+        latency_ms=latency_ms,
+        route_version=int(headers["x-soundcheck-route"]) if "x-soundcheck-route" in headers else None,
+    )
 
 
 def _upload(wav: bytes, family: str) -> dict[str, Any]:
@@ -199,6 +207,7 @@ async def stream_async(
         final_ms=(now - times.get("end", now)) * 1000,
         partials=partials,
         bundles=frozenset({ready["bundle"], message["bundle"], *(partial["bundle"] for partial in partials)}),
+        route_version=ready.get("route_version"),
     )
 
 

@@ -299,7 +299,8 @@ def main(arguments: Sequence[str] | None = None, *, worker_command: Sequence[str
     """Run a gateway; the exit status (0, or that of the error)."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for noisy in ("uvicorn", "asyncio", "websockets"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+        # Their errors come with tracebacks that may quote a request; this code logs its own.
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     settings = settings_from(arguments)
     if not (settings.families or settings.serve):
         raise WrongCall("the gateway has nothing to serve", expected="--family NAME or --serve FAMILY=BUNDLE")

@@ -154,7 +154,14 @@ class _Conversation:
         bundle = await call.worker.description(self._desk.deadline_s)
         pcm = PcmStream(start.sample_rate, bundle.contract)
         async with await call.worker.stream(deadline_s=self._desk.deadline_s) as stream:
-            await self._send({"type": "ready", "request_id": call.request_id, "bundle": call.bundle})
+            await self._send(
+                {
+                    "type": "ready",
+                    "request_id": call.request_id,
+                    "bundle": call.bundle,
+                    "route_version": call.table.version,
+                }
+            )
             listening = asyncio.create_task(self._listen(call, pcm, stream))
             answering = asyncio.create_task(self._answer(call, bundle, stream))
             try:
