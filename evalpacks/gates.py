@@ -7,37 +7,47 @@ budget passes (R4.4); quality, serving and safety are separate verdicts and the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from contracts.policy import FamilyPolicy, SafetyGate, ServingGate
 from contracts.reports import Better, GateReport, SafetyReport, ScoreReport, TimingReport
 from contracts.verdict import Value, Verdict, worst
 
-Evidence = TypeVar("Evidence", contravariant=True)
-
 _ROUNDING = 1e-9
 """Relative error of a computed figure that does not turn a value exactly on budget into one over it."""
 
 
-class Gate(Protocol[Evidence]):
-    """One condition of a release."""
+class Gate(Protocol):
+    """One condition of a release, made with the evidence it looks at."""
 
-    def judge(self, evidence: Evidence) -> Verdict:
-        """What this gate says of the evidence; never raises for evidence that is missing."""
+    def judge(self) -> Verdict:
+        """What this gate says; evidence that is missing is Inconclusive, not an exception."""
         ...
 
 
 @dataclass(frozen=True)
-class AllOf(Generic[Evidence]):
+class AllOf:
     """Every gate must pass; the worst verdict counts. No gates at all is Fail (R4.2)."""
 
-    gates: Sequence[Gate[Evidence]]
+    gates: Sequence[Gate]
 
-    def judge(self, evidence: Evidence) -> Verdict:
+    def judge(self) -> Verdict:
         """The worst verdict, with all reasons, worst first."""
-        return worst(gate.judge(evidence) for gate in self.gates)
+        return worst(gate.judge() for gate in self.gates)
+
+
+@dataclass(frozen=True)
+class Given:
+    """A verdict that was reached elsewhere (a comparison of the score report)."""
+
+    verdict: Verdict
+
+    def judge(self) -> Verdict:
+        """The verdict itself."""
+        return self.verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +59,9 @@ class Budget:
         value: what was measured; None is Inconclusive.
         limit: the last value that passes (R4.4).
         better: whether the limit is a ceiling (lower) or a floor (higher).
+
+    >>> Budget(label="final p95", unit=" ms", value=400.0, limit=400.0).judge().reasons
+    ('final p95 400 ms, budget 400 ms: within',)
     """
 
     label: str
@@ -57,89 +70,69 @@ class Budget:
     limit: float
     better: Better = "lower"
 
-    def judge(self, _: object = None) -> Verdict:
-        """Pass up to and on the limit, Fail beyond it."""
-        limit = f"budget {_figure(self.limit)}{self.unit}"
-        if self.value is None:
-            return Verdict(value=Value.INCONCLUSIVE, reasons=(f"{self.label}: not measured, {limit}",))
+    def judge(self) -> Verdict:
+        """Pass up to and on the limit, Fail beyond it, Inconclusive without a value."""
+        if self.value is None or not math.isfinite(self.value):
+            reason = f"{self.label}: not measured, budget {_figures(self.limit, self.limit)[1]}{self.unit}"
+            return Verdict(value=Value.INCONCLUSIVE, reasons=(reason,))
         slack = self.limit - self.value if self.better == "lower" else self.value - self.limit
         broken = slack < -_ROUNDING * abs(self.limit)
-        reason = f"{self.label} {_figure(self.value)}{self.unit}, {limit}: {self._side() if broken else 'within'}"
+        side = {"lower": "over", "higher": "under"}[self.better] if broken else "within"
+        value, limit = _figures(self.value, self.limit)
+        reason = f"{self.label} {value}{self.unit}, budget {limit}{self.unit}: {side}"
         return Verdict(value=Value.FAIL if broken else Value.PASS, reasons=(reason,))
 
-    def _side(self) -> str:
-        return "over" if self.better == "lower" else "under"
+
+def quality_gate(score: ScoreReport, policy: FamilyPolicy) -> Gate:
+    """Every comparison of the score report (R4.1); scores of another policy are an Error: other gates were asked."""
+    if score.policy != policy.digest():
+        return Given(Verdict(value=Value.ERROR, reasons=("the scores were made under another policy: score again",)))
+    return AllOf([Given(comparison.verdict) for comparison in score.comparisons])
 
 
-@dataclass(frozen=True)
-class Quality:
-    """Every comparison that the score report holds (R4.1); one that asks for none is Fail."""
-
-    policy: FamilyPolicy
-
-    def judge(self, evidence: ScoreReport) -> Verdict:
-        """The worst comparison; evidence of another policy is an Error, since other gates were asked."""
-        if evidence.policy != self.policy.digest():
-            return Verdict(value=Value.ERROR, reasons=("the scores were made under another policy: score again",))
-        return worst(comparison.verdict for comparison in evidence.comparisons)
-
-
-@dataclass(frozen=True)
-class Serving:
+def serving_gate(timing: TimingReport, budgets: ServingGate) -> Gate:
     """Speed, size and cost against their budgets (coverage row 10)."""
+    partial = timing.first_partial_ms.p95 if timing.first_partial_ms else None
+    cost = timing.cost_usd_per_audio_hour
+    gates = [
+        Budget(label="final p95", unit=" ms", value=timing.final_ms.p95, limit=budgets.final_p95_ms),
+        Budget(label="RTF", unit="", value=timing.rtf, limit=budgets.rtf),
+        Budget(label="peak memory", unit=" MB", value=timing.peak_memory_mb, limit=budgets.peak_memory_mb),
+        Budget(label="cost", unit=" USD/audio hour", value=cost, limit=budgets.cost_usd_per_audio_hour),
+    ]
+    if budgets.first_partial_p95_ms is not None:
+        first = Budget(label="first partial p95", unit=" ms", value=partial, limit=budgets.first_partial_p95_ms)
+        gates.insert(0, first)
+    return AllOf(gates)
 
-    budgets: ServingGate
 
-    def judge(self, evidence: TimingReport) -> Verdict:
-        """The worst budget."""
-        budgets, partial = self.budgets, evidence.first_partial_ms
-        gates = [
-            Budget(label="final p95", unit=" ms", value=evidence.final_ms.p95, limit=budgets.final_p95_ms),
-            Budget(label="RTF", unit="", value=evidence.rtf, limit=budgets.rtf),
-            Budget(label="peak memory", unit=" MB", value=evidence.peak_memory_mb, limit=budgets.peak_memory_mb),
-            Budget(
-                label="cost",
-                unit=" USD/audio hour",
-                value=evidence.cost_usd_per_audio_hour,
-                limit=budgets.cost_usd_per_audio_hour,
-            ),
+def safety_gate(safety: SafetyReport, budgets: SafetyGate) -> Gate:
+    """Words heard where nothing is said, private strings that survive redaction, and the report's own verdict (R4.8).
+
+    No clips, or no planted strings, is Inconclusive.
+    """
+    share = safety.clips_with_words / safety.clips if safety.clips else None
+    leaks = safety.redaction_leaked if safety.redaction_planted else None
+    words = f"share of {safety.clips} non-speech clips with words"
+    redaction = f"private strings that survived redaction, of {safety.redaction_planted} planted:"
+    return AllOf(
+        [
+            Given(safety.verdict),
+            Budget(label=words, unit="", value=share, limit=budgets.max_hallucinating_clips),
+            Budget(label=redaction, unit="", value=leaks, limit=budgets.max_redaction_leaks),
         ]
-        if budgets.first_partial_p95_ms is not None:
-            value = partial.p95 if partial else None
-            gates.insert(
-                0, Budget(label="first partial p95", unit=" ms", value=value, limit=budgets.first_partial_p95_ms)
-            )
-        return AllOf(gates).judge(evidence)
-
-
-@dataclass(frozen=True)
-class Safety:
-    """Words heard where nothing is said, and private strings that survive redaction (R4.8)."""
-
-    budgets: SafetyGate
-
-    def judge(self, evidence: SafetyReport) -> Verdict:
-        """The report's own verdict and the two budgets; no clips or no planted strings is Inconclusive."""
-        share = evidence.clips_with_words / evidence.clips if evidence.clips else None
-        leaks = float(evidence.redaction_leaked) if evidence.redaction_planted else None
-        clips = f"share of {evidence.clips} non-speech clips that yield words"
-        planted = f"{evidence.redaction_planted} planted private strings, leaked"
-        return worst(
-            [
-                evidence.verdict,
-                Budget(label=clips, unit="", value=share, limit=self.budgets.max_hallucinating_clips).judge(),
-                Budget(label=planted, unit="", value=leaks, limit=self.budgets.max_redaction_leaks).judge(),
-            ]
-        )
+    )
 
 
 def gate(score: ScoreReport, timing: TimingReport, safety: SafetyReport, policy: FamilyPolicy) -> GateReport:
     """The verdicts of a scored release (R4.5) and the slices a person must look at (R4.6)."""
-    quality = Quality(policy).judge(score)
-    serving = Serving(policy.serving).judge(timing)
-    harmless = Safety(policy.safety).judge(safety)
-    same = {score.payload_digest, timing.payload_digest, safety.payload_digest}
-    mixed = Verdict(value=Value.ERROR, reasons=("the reports are of different payloads: score again",))
+    quality = quality_gate(score, policy).judge()
+    serving = serving_gate(timing, policy.serving).judge()
+    harmless = safety_gate(safety, policy.safety).judge()
+    verdicts = [quality, serving, harmless]
+    if len({score.payload_digest, timing.payload_digest, safety.payload_digest}) > 1:
+        mixed = "the score, timing and safety reports are of different payloads: score again"
+        verdicts.append(Verdict(value=Value.ERROR, reasons=(mixed,)))
     return GateReport(
         family=score.family,
         version=score.version,
@@ -147,7 +140,7 @@ def gate(score: ScoreReport, timing: TimingReport, safety: SafetyReport, policy:
         quality=quality,
         serving=serving,
         safety=harmless,
-        verdict=worst([quality, serving, harmless, *([mixed] if len(same) > 1 else [])]),
+        verdict=worst(verdicts),
         manual_review=manual_review(score),
     )
 
@@ -157,6 +150,14 @@ def manual_review(score: ScoreReport) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"{row.pack}/{row.slice}" for row in score.comparisons if row.high_risk))
 
 
-def _figure(value: float) -> str:
-    """Three significant digits, without an exponent: 355, 0.31, 1500."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+def _figures(value: float, limit: float) -> tuple[str, str]:
+    """Both numbers with as many decimals as three digits of the limit need, or as show that they differ."""
+    decimals = max(0, 2 - math.floor(math.log10(limit))) if limit > 0 else 0
+    while round(value, decimals) == round(limit, decimals) and value != limit and decimals < 9:
+        decimals += 1
+    return _trimmed(value, decimals), _trimmed(limit, decimals)
+
+
+def _trimmed(value: float, decimals: int) -> str:
+    text = f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
