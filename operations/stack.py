@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -104,9 +105,7 @@ def start(
         try:
             launch.bring_up([part for part in PARTS if part in parts])
         except BaseException:
-            launch.cancelled.set()
-            _end(home, {part: launch.state.pop(part, None) for part in fresh})
-            _write(home, launch.state)
+            launch.undo()
             raise
     return addresses(home)
 
@@ -158,11 +157,21 @@ class _Launch:
                 before = tasks.get(AFTER[part])
                 tasks[part] = pool.submit(self._one, part, before.result if before else None)
             try:
+                wait(tasks.values(), return_when=FIRST_EXCEPTION)
                 for task in tasks.values():
-                    task.result()
+                    if task.done():
+                        task.result()
             except BaseException:
                 self.cancelled.set()
+                self.undo()  # before the pool waits for its threads, which may be waiting for an answer
                 raise
+
+    def undo(self) -> None:
+        """End what this start has started."""
+        with self.lock:
+            fresh: dict[str, Running | None] = {part: self.state.pop(part, None) for part in self.ports}
+            _end(self.home, fresh)
+            _write(self.home, self.state)
 
     def _one(self, part: str, before: Callable[[], object] | None = None) -> None:
         if before:
@@ -173,26 +182,31 @@ class _Launch:
             self.tell(part, "starting", self._seconds())
             self._spawn(part)
         self._wait(part)
-        self.tell(part, "ready", self._seconds())
+        if not self.cancelled.is_set():
+            self.tell(part, "ready", self._seconds())
 
     def _spawn(self, part: str) -> None:
         """Start a part and write it down at once, so that a start that is killed leaves nothing unknown."""
         port = self.ports[part]
         if part == "mlflow":
-            prepare_database(self.home / "mlflow" / "mlflow.db")
+            _prepare(self.home / "mlflow" / "mlflow.db")
         started_at = time.time()
-        process = spawn(
-            command(part, self.home, port),
-            environment(part, self.home, self.addresses),
-            mark=_mark(self.home, part),
-            log=log_path(self.home, part),
-        )
         with self.lock:
+            if self.cancelled.is_set():
+                return
+            process = spawn(
+                command(part, self.home, port),
+                environment(part, self.home, self.addresses),
+                mark=_mark(self.home, part),
+                log=log_path(self.home, part),
+            )
             self.state[part] = Running(**process.model_dump(), started_at=started_at, port=port, url=_url(port))
             _write(self.home, self.state)
 
     def _wait(self, part: str) -> None:
-        record = self.state[part]
+        record = self.state.get(part)
+        if record is None:  # another part has failed, and this one was not started
+            return
         while not ready(part, record.url, prefect=self.addresses.prefect, since=record.started_at):
             if not alive(record):
                 raise self._failure(part, f"{part} ended while it was starting")
@@ -215,9 +229,23 @@ class _Launch:
         return time.monotonic() - self.began
 
 
+def _prepare(database: Path) -> None:
+    try:
+        prepare_database(database)
+    except (sqlite3.Error, OSError) as error:
+        raise DependencyFailed(
+            "MLflow's database cannot be written",
+            where=str(database),
+            got=str(error),
+            next_step="free it or move it away (MLflow is a view of the ledger), then run `soundcheck up` again",
+        ) from None
+
+
 def _choose_port(part: str, ports: Ports, before: Running | None, *, auto_ports: bool) -> int | None:
     """The configured port; with `auto_ports` the one the part had before, which others know, or any that is free."""
     port = configured_port(part, ports)
+    if before and before.port:
+        _let_go(before.port)
     if auto_ports and before and before.port and is_free(before.port):
         return before.port
     if port is None or is_free(port):
@@ -230,6 +258,13 @@ def _choose_port(part: str, ports: Ports, before: Running | None, *, auto_ports:
         expected=f"port {port} of {HOST} to be free",
         next_step=f"run `soundcheck up --auto-ports`, or change ports.{part} in params.yaml",
     )
+
+
+def _let_go(port: int) -> None:
+    """Wait a moment for a port: a process that was killed is seen dead before its last thread has closed its sockets."""
+    deadline = time.monotonic() + 2
+    while not is_free(port) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _url(port: int | None) -> str | None:

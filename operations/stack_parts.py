@@ -69,7 +69,7 @@ def command(part: str, home: Path, port: int | None) -> list[str]:
         quiet = ("--no-access-log", "--log-level", "warning")
         return python_module("uvicorn", "mlflow.server.fastapi_app:app", "--host", HOST, "--port", str(port), *quiet)
     if part == "gateway":
-        return python_module("serving.gateway", "--home", str(home), "--port", str(port))
+        return python_module("flows.cli", "serve", "--port", str(port))
     return python_module("flows.serve")
 
 
