@@ -23,9 +23,7 @@ class SoundcheckError(Exception):
 
     exit_status = 1
 
-    def __init__(
-        self, what: str, *, where: str = "", got: str = "", expected: str = "", next_step: str = ""
-    ) -> None:
+    def __init__(self, what: str, *, where: str = "", got: str = "", expected: str = "", next_step: str = "") -> None:
         self.what = what
         self.where = where
         self.got = got

@@ -98,6 +98,14 @@ class Approvals(Part):
     timeout_s: PositiveFloat
 
 
+class Waiver(Part):
+    """Evidence that cannot be had, accepted in sight: it is part of the policy, whose digest the approver signs."""
+
+    check: Literal["leakage"]
+    reason: str
+    owner: str
+
+
 class StagingPolicy(Part):
     """The staged replay: how many requests, the golden tolerance, how many fixtures are kept."""
 
@@ -134,6 +142,7 @@ class FamilyPolicy(Document):
     approvals: Approvals
     envelope: ResourceEnvelope
     bake_time_s: NonNegativeFloat
+    waivers: tuple[Waiver, ...] = ()
 
 
 def _text(value: object) -> object:

@@ -145,6 +145,8 @@ class GateReport(Document):
     quality: Verdict
     serving: Verdict
     safety: Verdict
+    provenance: Verdict | None = None
+    """Leakage and work tree (R1); judged where the train manifest is known."""
     verdict: Verdict
     manual_review: tuple[str, ...] = ()
 

@@ -1,0 +1,1 @@
+"""The steps as plain functions: read documents, call rooms, append to the ledger. Floor 4: no Prefect here."""

@@ -1,0 +1,1 @@
+"""One Prefect task a step: name, retries, artifact around an operation. Floor 5."""

@@ -1,0 +1,51 @@
+# Soundcheck. The two commands: `make release` and `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONDONTWRITEBYTECODE := 1
+export DVC_NO_ANALYTICS := 1
+export DO_NOT_TRACK := 1
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
+
+install: .venv/.installed  ## build .venv from the lock (needs Python 3.11 and pip only)
+
+.venv/.installed: requirements.lock pyproject.toml scripts/install.sh
+	bash scripts/install.sh
+	touch $@
+
+lock:  ## make requirements.lock from pyproject.toml again
+	bash scripts/lock.sh
+
+train: install  ## corpus, training and candidates, by DVC
+	dvc repro --quiet
+
+release: install  ## the whole story: train, release v1 and v2, stop v3, roll back and go forward (APPROVE=auto: unattended)
+	python -m flows.demo --family asr-commands
+
+release-en: install  ## the same with real recordings: pocketsphinx, then moonshine
+	python -m flows.demo --family asr-en
+
+down:  ## stop every server that was started
+	-soundcheck down
+
+browser:  ## install Chromium for the browser tests
+	bash scripts/browser.sh
+
+lint: install  ## style, types, import contracts, lock, secrets
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	python scripts/check_repository.py
+
+test: lint browser train  ## everything that must hold, in at most 15 minutes on 2 cores
+	pytest
+
+clean: down  ## remove what was made (the environment and the trained candidates stay)
+	rm -rf .soundcheck .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help install lock train release release-en down browser lint test clean

@@ -1,0 +1,121 @@
+"""Commands that judge: transcripts, telemetry, a bundle through a fresh API, a stable bundle again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--refs", required=True, type=EXISTING, help="References: JSON Lines, CSV or trn.")
+@click.option("--hyps", required=True, type=EXISTING, help="Hypotheses of the system to score.")
+@click.option("--baseline", type=EXISTING, default=None, help="Hypotheses of the system to compare with.")
+@click.option("--slices", default="", help="Columns of the references to slice by, separated by commas.")
+@click.option("--normalizer", type=click.Choice(["none", "basic", "english"]), default="none", show_default=True)
+@click.option("--margin", type=float, default=0.01, show_default=True, help="WER a slice may lose (0.01 is a point).")
+@click.option("--alpha", type=float, default=0.05, show_default=True, help="Family-wise error of the bounds.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+def score(
+    refs: Path,
+    hyps: Path,
+    baseline: Path | None,
+    slices: str,
+    normalizer: str,
+    margin: float,
+    alpha: float,
+    as_json: bool,
+) -> None:
+    """Score anyone's transcripts: WER by slice, and against a baseline with intervals and a verdict."""
+    from evalpacks.scoring import score_transcripts
+    from evalpacks.transcripts import read_transcripts as read
+    from flows.commands.shared import say
+
+    report = score_transcripts(
+        read(refs), read(hyps), read(baseline) if baseline else None,
+        slices=[name for name in slices.split(",") if name], normalizer=normalizer, margin=margin, alpha=alpha,
+    )  # fmt: skip
+    if as_json:
+        say(report)
+    else:
+        click.echo(_table(report))
+    verdict = report["verdict"]
+    raise SystemExit(int(verdict is not None and verdict["value"] != "pass"))
+
+
+def _table(report: dict[str, object]) -> str:
+    slices, delta, verdict = report["slices"], report["delta"], report["verdict"]
+    assert isinstance(slices, dict)
+    assert isinstance(delta, dict)
+    lines = []
+    if isinstance(verdict, dict):
+        lines += [str(verdict["value"]), *(f"  {reason}" for reason in verdict["reasons"]), ""]
+    lines.append(f"{'slice':<28} {'WER':>8} {'S':>6} {'D':>6} {'I':>6} {'words':>8}")
+    for name, row in {"overall": report["overall"], **slices}.items():
+        rate = "-" if row["wer"] is None else f"{row['wer']:.2%}"
+        lines.append(
+            f"{name:<28} {rate:>8} {row['substitutions']:>6} {row['deletions']:>6} {row['insertions']:>6} "
+            f"{row['reference_words']:>8}"
+        )
+    return "\n".join(lines)
+
+
+@click.command()
+@click.option("--telemetry", required=True, type=EXISTING, help="A Parquet table, one row a request.")
+@click.option("--plan", required=True, type=EXISTING, help="YAML: metrics, slices, alpha, deadline_s ...")
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+def judge(telemetry: Path, plan: Path, as_json: bool) -> None:
+    """The canary judge on anyone's telemetry: replayed in time order, up to the first terminal decision."""
+    from flows.commands.shared import say
+    from operations.judging import judge_file
+
+    result = judge_file(telemetry, plan)
+    if as_json:
+        say(result)
+    else:
+        click.echo(f"{result['decision']} at {result['at']}")
+        for reason in result["reasons"]:
+            click.echo(f"  {reason}")
+    raise SystemExit(int(result["decision"] != "promote"))
+
+
+@click.command()
+@click.argument("bundle")
+@click.option("--json", "as_json", is_flag=True, help="The replay report as JSON on stdout.")
+def replay(bundle: str, as_json: bool) -> None:
+    """Staged replay of a bundle against a fresh production API in a process of its own."""
+    from flows.commands.shared import progress_bars, say
+    from flows.wiring import open_context
+    from operations.rollback import find_family
+    from operations.stage import replay as operation
+
+    with progress_bars() as progress:
+        context = open_context(progress)
+        family, digest = find_family(context, bundle)
+        report = operation(context, context.settings.policy(family), digest, rehearse_with=None)
+    if as_json:
+        say(report.as_json())
+    else:
+        for check in report.checks:
+            click.echo(
+                f"{check.verdict.value.value:<13} {check.clause:<5} {check.name}: {'; '.join(check.verdict.reasons)}"
+            )
+    raise SystemExit(int(report.verdict.value.value != "pass"))
+
+
+@click.command()
+@click.argument("family")
+def drift(family: str) -> None:
+    """Score the stable bundle again: did the environment change under it?"""
+    from flows.commands.shared import progress_bars
+    from flows.wiring import open_context
+    from operations.drift import drift as operation
+
+    with progress_bars() as progress:
+        report = operation(open_context(progress), family)
+    click.echo(report.verdict.value.value)
+    for reason in report.verdict.reasons:
+        click.echo(f"  {reason}")
+    raise SystemExit(int(report.verdict.value.value != "pass"))

@@ -1,0 +1,87 @@
+"""Commands that start and stop servers, and that send traffic."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.option("--auto-ports", is_flag=True, help="Take free ports where those of params.yaml are taken.")
+@click.option("--part", "parts", multiple=True, type=click.Choice(["prefect", "mlflow", "gateway", "deployments"]),
+              help="Start only this part (may be repeated).")  # fmt: skip
+def up(auto_ports: bool, parts: tuple[str, ...]) -> None:
+    """Start Prefect, MLflow, the gateway and the deployments in the background, and print their addresses.
+
+    What runs already is kept, what died is started again. `soundcheck down` stops everything.
+    """
+    from flows.commands.shared import progress_bars
+    from operations.keys import ensure_api_key
+    from operations.settings import find_settings
+    from operations.stack import PARTS, start
+
+    settings = find_settings()
+    ensure_api_key(settings.home, "demo")
+    with progress_bars() as progress:
+        found = start(
+            settings.home,
+            settings.ports,
+            auto_ports=auto_ports,
+            parts=parts or PARTS,
+            on_progress=lambda part, _state, _seconds: progress(f"start {part}", 1, 1),
+        )
+    for name, address in found._asdict().items():
+        if address:
+            click.echo(f"{name:<10} {address}")
+
+
+@click.command()
+def down() -> None:
+    """Stop everything that `soundcheck up` started; nothing is left running."""
+    from operations.settings import find_settings
+    from operations.stack import stop
+
+    stopped = stop(find_settings().home)
+    click.echo("stopped: " + ", ".join(stopped) if stopped else "nothing was running")
+
+
+@click.command()
+@click.option("--port", type=int, default=None, help="Port to listen on (params.yaml ports.gateway).")
+def serve(port: int | None) -> None:
+    """Run the gateway in the foreground: the production API and the route tables it follows."""
+    from operations.settings import find_settings
+    from serving.gateway import main
+
+    settings = find_settings()
+    follow = [word for family in settings.families for word in ("--family", family)]
+    options = [word for name, value in settings.serving for word in (f"--{name.replace('_', '-')}", str(value))]
+    address = [
+        "--home",
+        str(settings.home),
+        "--port",
+        str(port or settings.ports.gateway),
+        "--store",
+        settings.store.url,
+    ]
+    main([*address, *follow, *options])
+
+
+@click.command()
+@click.argument("family")
+@click.option("--seconds", type=float, default=60.0, show_default=True, help="How long to play.")
+@click.option("--concurrency", type=int, default=4, show_default=True, help="Sessions at once.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Which sessions; equal seeds play alike.")
+@click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
+def traffic(family: str, seconds: float, concurrency: int, seed: int, as_json: bool) -> None:
+    """Play the family's eval pack through the gateway as labelled probes, over HTTP and WebSocket."""
+    from flows.commands.shared import progress_bars, say
+    from flows.wiring import open_context
+    from operations.traffic import play
+
+    with progress_bars() as progress:
+        context = open_context(progress)
+        context.settings.policy(family)
+        summary = play(context, family, seconds=seconds, concurrency=concurrency, seed=seed)
+    if as_json:
+        say(summary)
+    else:
+        click.echo("\n".join(f"{name:<20} {value}" for name, value in summary.items()))

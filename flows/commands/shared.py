@@ -1,0 +1,56 @@
+"""What commands share: opening the installation, printing JSON, a progress bar on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from operations.context import Context, Progress
+
+
+def say(value: dict[str, Any] | list[Any]) -> None:
+    """JSON to stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def light_context() -> Context:
+    """The installation without its mirror: for commands that must answer at once."""
+    from flows.wiring import open_context
+
+    context = open_context()
+    context.mirror = None
+    return context
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """One bar for each thing that takes long, on stderr; plain lines where stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        seen: set[str] = set()
+
+        def line(label: str, done: int, total: int) -> None:
+            if total and done >= total and label not in seen:
+                seen.add(label)
+                click.echo(f"  {label}: {done} of {total}", err=True)
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("  {task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        rows: dict[str, Any] = {}
+
+        def bar(label: str, done: int, total: int) -> None:
+            if label not in rows:
+                rows[label] = bars.add_task(label, total=total)
+            bars.update(rows[label], completed=done, total=total)
+
+        yield bar

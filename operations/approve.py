@@ -1,0 +1,196 @@
+"""R8 Approve: evidence, decisions about exactly that evidence, and whether they suffice.
+
+Boundary: the store, the ledger, the approvers' file.
+Invariants: an approval counts for the evidence digest it names and for no other (fault 36); a reject is final for that
+evidence; an unsigned decision counts only where the policy says `mode: ui`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import JsonValue
+
+from contracts.approval import Approval, Decision, Evidence
+from contracts.digest import Digest, short
+from contracts.errors import Refused, SoundcheckError, WrongCall
+from contracts.policy import FamilyPolicy
+from contracts.verdict import Value, Verdict
+from operations import keys
+from operations.context import Context, log, once, put
+from operations.gate import Stopped
+from registry.approvals import judge_decisions, read_approval
+from registry.documents import get_document
+from registry.signing import APPROVAL_TYPE, sign
+
+
+def evidence(
+    context: Context, family: str, captured: dict[str, Digest], steps: dict[str, Digest], version: str
+) -> Digest:
+    """Gather what the approver is shown; the event `request_approval` names it. Returns the evidence digest."""
+    state = context.ledger(family).state()
+    history = [move.release for move in state.history if move.kind == "promote" and move.release]
+    previous = state.releases[history[-1]].steps["capture"].outputs.get("policy") if history else None
+    document = Evidence(
+        family=family,
+        version=version,
+        bundle=steps["bundle"],
+        score_report=steps["score_report"],
+        timing_report=steps["timing_report"],
+        safety_report=steps["safety_report"],
+        gate_report=steps["gate_report"],
+        replay_report=steps["replay_report"],
+        canary_report=steps["canary_report"],
+        policy=captured["policy"],
+        previous_policy=previous,
+        rollback_target=state.current,
+    )
+
+    def body() -> tuple[dict[str, Digest], dict[str, JsonValue]]:
+        (digest,) = put(context, document)
+        return {"evidence": digest}, {"version": version}
+
+    inputs = {"bundle": document.bundle, "canary_report": document.canary_report, "evidence": document.digest()}
+    outputs = once(
+        context, family=family, release=captured["release"], step="request_approval", inputs=inputs, body=body
+    )
+    return outputs["evidence"]
+
+
+def record(
+    context: Context,
+    family: str,
+    evidence_digest: Digest,
+    *,
+    decision: Decision,
+    approver: str = "",
+    key_name: str | None = None,
+    note: str = "",
+    reviewed_slices: tuple[str, ...] = (),
+) -> Digest:
+    """Write a decision into the ledger; signed by the named key, else unsigned, as the form gives it."""
+    release = _release_of(context, family, evidence_digest)
+    signer = keys.load(context, key_name) if key_name else None
+    approval = Approval(
+        family=family,
+        evidence=evidence_digest,
+        decision=decision,
+        approver=signer.name if signer else approver,
+        mode="signed" if signer else "ui",
+        key_id=signer.key_id if signer else "",
+        note=note,
+        reviewed_slices=reviewed_slices,
+        at=context.timestamp(),
+    )
+    (digest,) = put(context, approval)
+    outputs = {"approval": digest}
+    if signer:
+        keys.require_role(context, signer, "approver")
+        envelope = sign(approval, {family: evidence_digest}, APPROVAL_TYPE, signer)
+        outputs["signature"] = context.store.put_blob(envelope)
+    context.ledger(family).append(
+        "approve", "complete", at=context.timestamp(), release=release, inputs={"evidence": evidence_digest},
+        outputs=outputs, data={"decision": decision, "approver": approval.approver, "mode": approval.mode},
+    )  # fmt: skip
+    return digest
+
+
+def decisions(context: Context, policy: FamilyPolicy, evidence_digest: Digest) -> list[Approval]:
+    """The decisions about this evidence that count, oldest first.
+
+    A signature that does not verify is named in the log and left out; an unsigned decision counts only where the
+    policy says so (R8.2).
+    """
+    found = []
+    for event in context.ledger(policy.family).events():
+        if event.step != "approve" or event.inputs.get("evidence") != evidence_digest:
+            continue
+        if "signature" in event.outputs:
+            try:
+                found.append(
+                    read_approval(
+                        context.store.read_blob(event.outputs["signature"]), evidence_digest, keys.ring(context)
+                    )
+                )
+            except SoundcheckError as error:
+                log.warning("event %d: a signed decision does not count: %s", event.sequence, error.what)
+        elif policy.approvals.mode == "ui":
+            found.append(get_document(context.store, Approval, event.outputs["approval"]))
+    return found
+
+
+def outcome(context: Context, policy: FamilyPolicy, evidence_digest: Digest) -> Decision | None:
+    """promote, hold or reject as the decisions stand, None while more are needed (R8.3)."""
+    given = decisions(context, policy, evidence_digest)
+    verdict = judge_decisions(
+        given, quorum=policy.approvals.quorum, mandatory=policy.approvals.mandatory, builder=keys.BUILDER
+    )
+    if verdict.value == Value.PASS:
+        return "promote"
+    if verdict.value == Value.FAIL:
+        return "reject"
+    return "hold" if given and given[-1].decision == "hold" else None
+
+
+def rejection(context: Context, policy: FamilyPolicy, release: Digest, evidence_digest: Digest) -> Stopped:
+    """The refusal that ends a rejected release: by whom and why."""
+    said = [row for row in decisions(context, policy, evidence_digest) if row.decision == "reject"]
+    reasons = tuple(f"rejected by {row.approver}: {row.note or 'no reason given'}" for row in said)
+    version = get_document(context.store, Evidence, evidence_digest).version
+    return Stopped(
+        "approve", Verdict(value=Value.FAIL, reasons=reasons), family=policy.family, version=version, release=release,
+        next_step="release another candidate; this evidence stays rejected",
+    )  # fmt: skip
+
+
+def require_approval(context: Context, policy: FamilyPolicy, evidence_digest: Digest) -> list[str]:
+    """Names of those who said yes; Refused when that is not enough, or too late (R8.1)."""
+    decision = outcome(context, policy, evidence_digest)
+    if decision != "promote":
+        raise Refused(
+            f"the evidence is not approved ({decision or 'no answer yet'})",
+            where=f"{policy.family}, evidence {short(evidence_digest)}",
+            expected=f"{policy.approvals.quorum} approval(s)",
+            next_step=f"soundcheck approve {policy.family} --key KEY --evidence {evidence_digest} --decision promote",
+        )
+    given = [row for row in decisions(context, policy, evidence_digest) if row.decision == "promote"]
+    asked = next(
+        event.at
+        for event in context.ledger(policy.family).events()
+        if event.step == "request_approval" and event.outputs.get("evidence") == evidence_digest
+    )
+    waited_s = (datetime.fromisoformat(given[-1].at) - datetime.fromisoformat(asked)).total_seconds()
+    if waited_s > policy.approvals.timeout_s:
+        raise Refused(
+            "the approval came too late, which counts as a rejection",
+            where=f"{policy.family}, evidence {short(evidence_digest)}",
+            got=f"{waited_s:.0f} s after it was asked for",
+            expected=f"within {policy.approvals.timeout_s:g} s (approvals.timeout_s)",
+            next_step="release again, so that the evidence is fresh",
+        )
+    return sorted({row.approver for row in given})
+
+
+def _release_of(context: Context, family: str, evidence_digest: Digest) -> str:
+    for event in reversed(context.ledger(family).events()):
+        if event.step == "request_approval" and event.outputs.get("evidence") == evidence_digest:
+            return event.release
+    waiting = waiting_evidence(context, family)
+    raise WrongCall(
+        "no release of this family asks for that approval",
+        where=family,
+        got=evidence_digest,
+        expected=waiting or "nothing waits for approval",
+        next_step="copy the evidence digest from the form or from `soundcheck status`",
+    )
+
+
+def waiting_evidence(context: Context, family: str) -> Digest | None:
+    """The newest evidence nobody has decided about, None when nothing waits."""
+    asked: Digest | None = None
+    for event in context.ledger(family).events():
+        if event.step == "request_approval":
+            asked = event.outputs["evidence"]
+        elif event.step in ("approve", "promote") and event.inputs.get("evidence") == asked:
+            asked = None
+    return asked

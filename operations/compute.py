@@ -1,0 +1,111 @@
+"""Model runs in processes of their own: shards of a pack, an exclusive timing pass, golden outputs.
+
+Boundary: starts worker processes; reads payload and pack folders; writes nothing.
+Invariants: shards are for quality only, timing runs alone (R3); a shard's result does not depend on which process ran
+it; each process uses one thread, so that results do not depend on the number of cores.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from speech.runtimes import Runtime
+
+SHARD = 100
+"""Utterances a shard: small enough for a moving progress bar, large enough to hide the hand-over."""
+
+
+class Job(NamedTuple):
+    """One shard: which payload hears which utterances (rows of a pack's table) below which folder."""
+
+    payload: Path
+    utterances: pd.DataFrame
+    root: Path
+
+
+@lru_cache(maxsize=2)
+def _runtime(payload: Path) -> Runtime:
+    from speech.runtimes import load
+
+    return load(payload, threads=1)
+
+
+def _run_shard(job: Job) -> pd.DataFrame:
+    from speech.run import run_pack
+
+    return run_pack(_runtime(job.payload), job.utterances, job.root)
+
+
+class Timing(NamedTuple):
+    """Tables of `speech.run.time_pack` by name, and the process's peak memory (MB) with the first payload alone."""
+
+    tables: dict[str, pd.DataFrame]
+    peak_memory_mb: float
+
+
+def _time(payloads: Mapping[str, Path], utterances: pd.DataFrame, root: Path) -> Timing:
+    from speech.run import run_pack, time_pack
+
+    first = next(iter(payloads))
+    run_pack(_runtime(payloads[first]), utterances.head(5), root)
+    peak_memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    runtimes = {name: _runtime(payload) for name, payload in payloads.items()}
+    return Timing(time_pack(runtimes, utterances, root), peak_memory_mb)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(max_workers=workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def hypotheses(
+    payloads: Mapping[str, Path],
+    utterances: pd.DataFrame,
+    root: Path,
+    *,
+    on_progress: Callable[[int, int], None],
+) -> dict[str, pd.DataFrame]:
+    """What each payload hears, by the payload's name: `utterance_id`, `text`, in the table's order."""
+    import pandas as pd
+
+    starts = range(0, len(utterances), SHARD)
+    jobs = {
+        (name, start): Job(payload, utterances.iloc[start : start + SHARD], root)
+        for start in starts
+        for name, payload in payloads.items()
+    }
+    done: dict[tuple[str, int], pd.DataFrame] = {}
+    with _pool(min(len(jobs), os.cpu_count() or 1)) as pool:
+        waiting = {pool.submit(_run_shard, job): key for key, job in jobs.items()}
+        for future in as_completed(waiting):
+            done[waiting[future]] = future.result()
+            on_progress(len(done), len(jobs))
+    return {name: pd.concat([done[name, start] for start in starts], ignore_index=True) for name in payloads}
+
+
+def timings(payloads: Mapping[str, Path], utterances: pd.DataFrame, root: Path) -> Timing:
+    """The exclusive pass (R3): payloads interleaved utterance by utterance, in one process of its own."""
+    with _pool(1) as pool:
+        return pool.submit(_time, dict(payloads), utterances, root).result()
+
+
+def _clips(payload: Path, clips: Sequence[tuple[str, object]]) -> list[str]:
+    import numpy as np
+
+    runtime = _runtime(payload)
+    return [runtime.transcribe(np.asarray(samples, dtype=np.float32)).text for _, samples in clips]
+
+
+def transcripts_of(payload: Path, clips: Sequence[tuple[str, object]]) -> list[str]:
+    """What the payload hears in named clips (mono float samples at the payload's own rate)."""
+    with _pool(1) as pool:
+        return pool.submit(_clips, payload, clips).result()

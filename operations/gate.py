@@ -1,0 +1,105 @@
+"""R4 Gate: the verdicts of a scored release.
+
+Boundary: reads reports, writes one document and one ledger event.
+Invariants: a release goes on only with Pass; every other value stops it with the reasons in sentences (R4.2).
+"""
+
+from __future__ import annotations
+
+from pydantic import JsonValue
+
+from contracts.digest import Digest
+from contracts.errors import Refused
+from contracts.policy import FamilyPolicy
+from contracts.reports import Comparison, GateReport, SafetyReport, ScoreReport, TimingReport
+from contracts.train_manifest import TrainManifest
+from contracts.verdict import Value, Verdict, worst
+from operations.context import Context, once, put
+from registry.documents import get_document
+
+
+class Stopped(Refused):
+    """A release ended at a step with a verdict that is not Pass; the ledger has the evidence."""
+
+    def __init__(
+        self, step: str, verdict: Verdict, *, family: str, version: str, release: Digest, next_step: str
+    ) -> None:
+        super().__init__(
+            f"the release of {family} {version} stopped at the {step} step: {verdict.value.value}",
+            where=f"{family} {version}",
+            got="; ".join(verdict.reasons[:3]),
+            expected="pass",
+            next_step=next_step,
+        )
+        self.step = step
+        self.verdict = verdict
+        self.release = release
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Cross a process border as a plain refusal."""
+        return Refused, (self.what,)
+
+
+def gate(context: Context, family: str, captured: dict[str, Digest], scored: dict[str, Digest]) -> dict[str, Digest]:
+    """Outputs: `gate_report`; raises Stopped after the verdict is in the ledger."""
+    inputs = {name: scored[name] for name in ("score_report", "timing_report", "safety_report")}
+    inputs |= {"policy": captured["policy"], "train_manifest": captured["train_manifest"]}
+
+    def body() -> tuple[dict[str, Digest], dict[str, JsonValue]]:
+        from evalpacks import gates
+
+        store = context.store
+        policy = get_document(store, FamilyPolicy, captured["policy"])
+        score = get_document(store, ScoreReport, scored["score_report"])
+        timing = get_document(store, TimingReport, scored["timing_report"])
+        safety = get_document(store, SafetyReport, scored["safety_report"])
+        manifest = get_document(store, TrainManifest, captured["train_manifest"])
+        report = gates.gate(score, timing, safety, policy)
+        origin = provenance(manifest, policy)
+        report = report.model_copy(update={"provenance": origin, "verdict": worst([report.verdict, origin])})
+        (digest,) = put(context, report)
+        facts: dict[str, JsonValue] = {"version": manifest.version, "verdict": report.verdict.value.value}
+        failed = hardest(score)
+        if report.verdict.value != Value.PASS:
+            facts["reasons"] = list(report.verdict.reasons[:10])
+            if failed:
+                facts |= {"slice": failed.slice, "metric": failed.metric, "estimate": failed.estimate,
+                          "lower": failed.lower, "upper": failed.upper, "margin": failed.margin}  # fmt: skip
+        return {"gate_report": digest}, facts
+
+    outputs = once(context, family=family, release=captured["release"], step="gate", inputs=inputs, body=body)
+    report = get_document(context.store, GateReport, outputs["gate_report"])
+    if report.verdict.value != Value.PASS:
+        raise Stopped(
+            "gate",
+            report.verdict,
+            family=family,
+            version=report.version,
+            release=captured["release"],
+            next_step="read the release report; train a better candidate, or collect more evidence for the slice",
+        )
+    return outputs
+
+
+def provenance(manifest: TrainManifest, policy: FamilyPolicy) -> Verdict:
+    """R1.2, R1.3, R1.5: leakage that cannot be known is Inconclusive unless the policy waives it, in sight."""
+    if manifest.dirty:
+        return Verdict(value=Value.FAIL, reasons=("the work tree was dirty when the candidate was captured",))
+    if not manifest.leakage.startswith("inconclusive"):
+        return Verdict(value=Value.PASS, reasons=(f"leakage: {manifest.leakage}",))
+    waiver = next((waiver for waiver in policy.waivers if waiver.check == "leakage"), None)
+    if waiver is None:
+        return Verdict(value=Value.INCONCLUSIVE, reasons=(f"leakage is {manifest.leakage}",))
+    return Verdict(
+        value=Value.PASS, reasons=(f"leakage is {manifest.leakage}; waived by {waiver.owner}: {waiver.reason}",)
+    )
+
+
+def hardest(score: ScoreReport) -> Comparison | None:
+    """The comparison that weighs most: worst verdict first, then the largest harm over its margin."""
+
+    def weight(row: Comparison) -> tuple[int, float]:
+        harm = row.estimate if row.estimate is not None else 0.0
+        return row.verdict.value.severity, (harm if row.better == "lower" else -harm) - (row.margin or 0.0)
+
+    return max(score.comparisons, key=weight, default=None)

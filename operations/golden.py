@@ -1,0 +1,70 @@
+"""The golden proof: a restored bundle answers its own fixtures as it did when it was packaged (R6.1, B5).
+
+Boundary: restores through the verified cache; runs the bundle's runtime in a process of its own.
+Invariants: a fixture that differs by more word edits than declared refuses the bundle; nothing is proved from memory.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from contracts.bundle import Golden
+from contracts.digest import Digest, short
+from contracts.errors import Refused
+from operations import compute
+from operations.context import Context
+
+
+class Proof(NamedTuple):
+    """Fixtures that are equal within the tolerance, of those there are; names of the others."""
+
+    equal: int
+    expected: int
+    different: tuple[str, ...]
+
+
+def read_golden(folder: Path) -> Golden:
+    """A restored bundle's golden fixtures."""
+    return Golden.parse((folder / "golden" / "golden.json").read_bytes(), where="golden/golden.json")
+
+
+def compare(golden: Golden, heard: list[str]) -> Proof:
+    """Count the fixtures whose text differs by no more word edits than the tolerance allows."""
+    from evalpacks.metrics.words import word_edits
+
+    different = tuple(
+        fixture.fixture_id
+        for fixture, text in zip(golden.fixtures, heard, strict=True)
+        if word_edits(fixture.text, text) > golden.max_word_edits
+    )
+    return Proof(len(golden.fixtures) - len(different), len(golden.fixtures), different)
+
+
+def prove(context: Context, bundle: Digest) -> Proof:
+    """Restore the bundle, hear its fixtures, refuse it when they differ."""
+    import pandas as pd
+
+    from registry.bundle import cached
+
+    folder = cached(context.store, bundle, context.home / "cache" / "bundles")
+    golden = read_golden(folder)
+    rows = [
+        {"utterance_id": fixture.fixture_id, "path": fixture.audio, "duration_s": 0.0} for fixture in golden.fixtures
+    ]
+    table = compute.hypotheses(
+        {"bundle": folder / "payload"},
+        pd.DataFrame(rows),
+        folder / "golden",
+        on_progress=lambda done, total: context.progress("golden outputs", done, total),
+    )["bundle"]
+    proof = compare(golden, [str(text) for text in table["text"]])
+    if proof.different:
+        raise Refused(
+            "the golden outputs differ",
+            where=f"bundle {short(bundle)}",
+            got=f"{len(proof.different)} of {proof.expected}: " + ", ".join(proof.different[:5]),
+            expected=f"every fixture within {golden.max_word_edits} word edits",
+            next_step="serve another bundle (soundcheck status shows them) and look at what changed in the runtime",
+        )
+    return proof

@@ -1,0 +1,158 @@
+"""R5 Package: from scored documents to an immutable, signed bundle.
+
+Boundary: builds the bundle's folder in a temporary place, freezes it into the store, writes one ledger event.
+Invariants: the payload is the scored one (R5.1); only deterministic content goes in (R5.5), so that a release that was
+killed and started again gives the same digest.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+
+from contracts.bundle import Golden, GoldenFixture
+from contracts.digest import Digest, canonical_json
+from contracts.errors import Refused
+from contracts.policy import FamilyPolicy
+from contracts.registry_entry import RegistryEntry
+from contracts.reports import ScoreReport
+from contracts.train_manifest import TrainManifest
+from operations import compute
+from operations.context import Context, once
+from operations.keys import sign_bundle
+from operations.packs import required_packs
+from operations.payload import materialise
+from operations.safety import SAFETY_FILTERS
+from registry.documents import get_document
+
+
+def package(
+    context: Context,
+    family: str,
+    captured: dict[str, Digest],
+    registered: dict[str, Digest],
+    scored: dict[str, Digest],
+    gated: dict[str, Digest],
+) -> dict[str, Digest]:
+    """Outputs: `bundle` (its name) and `signature` (a DSSE envelope)."""
+    inputs = {name: captured[name] for name in ("train_manifest", "model_card", "policy")}
+    inputs |= {"registry_entry": registered["registry_entry"], "gate_report": gated["gate_report"]}
+    inputs |= {name: scored[name] for name in ("score_report", "safety_report")}
+
+    def body() -> tuple[dict[str, Digest], dict[str, JsonValue]]:
+        from registry.bundle import assemble, freeze
+
+        manifest = get_document(context.store, TrainManifest, captured["train_manifest"])
+        with tempfile.TemporaryDirectory(prefix="soundcheck-bundle-") as folder:
+            _fill(context, Path(folder), manifest, inputs)
+            bundle = assemble(Path(folder), family=family, version=manifest.version)
+            if bundle.payload_digest != manifest.payload_digest:
+                raise Refused(
+                    "the payload that would be packaged is not the scored one",
+                    where=f"{family} {manifest.version}",
+                    got=bundle.payload_digest,
+                    expected=manifest.payload_digest,
+                    next_step="run the release again",
+                )
+            new_bytes = sum(entry.size for entry in bundle.files.values() if not context.store.has_blob(entry.sha256))
+            digest = freeze(
+                context.store,
+                Path(folder),
+                bundle,
+                on_progress=lambda done, total: context.progress("store the bundle", done, total),
+            )
+        signature = context.store.put_blob(sign_bundle(context, bundle, digest))
+        size = sum(entry.size for entry in bundle.files.values())
+        return {"bundle": digest, "signature": signature}, {
+            "version": manifest.version,
+            "bytes": size,
+            "new_bytes": new_bytes,
+        }
+
+    return once(context, family=family, release=captured["release"], step="package", inputs=inputs, body=body)
+
+
+def _fill(context: Context, folder: Path, manifest: TrainManifest, inputs: dict[str, Digest]) -> None:
+    """Write every file of the layout that contracts/bundle.py describes."""
+    policy = get_document(context.store, FamilyPolicy, inputs["policy"])
+    entry = get_document(context.store, RegistryEntry, inputs["registry_entry"])
+    payload = materialise(context, manifest)
+    shutil.copytree(payload, folder / "payload")
+    (folder / "reports").mkdir()
+    _write(folder / "text_normalizer.json", _normalizer(policy))
+    _write(folder / "safety_filters.json", SAFETY_FILTERS)
+    _write(folder / "routing_rules.json", {"routable": policy.canary.routable, "cohort": policy.canary.cohort})
+    context.store.copy_blob(manifest.dependency_lock, folder / "runtime.lock")
+    (folder / "registry_entry.json").write_bytes(entry.canonical())
+    (folder / "train_manifest.json").write_bytes(manifest.canonical())
+    context.store.copy_blob(inputs["score_report"], folder / "reports" / "quality.json")
+    context.store.copy_blob(inputs["safety_report"], folder / "reports" / "safety.json")
+    context.store.copy_blob(inputs["model_card"], folder / "MODEL_CARD.md")
+    score = get_document(context.store, ScoreReport, inputs["score_report"])
+    _write(folder / "rollback_packet.json", rollback_packet(manifest.version, entry, policy, score))
+    _golden(context, folder, manifest.family, payload, policy)
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_bytes(canonical_json(json.loads(json.dumps(value))))
+
+
+def _normalizer(policy: FamilyPolicy) -> dict[str, object]:
+    from evalpacks.normalize import VERSIONS
+
+    return {"name": policy.normalizer, "version": VERSIONS[policy.normalizer]}
+
+
+def _golden(context: Context, folder: Path, family: str, payload: Path, policy: FamilyPolicy) -> None:
+    """Fixtures spread over the pack, with what the payload says to each (R5, golden fixtures)."""
+    pack = required_packs(context, family)[0]
+    count = min(policy.staging.golden_fixtures, len(pack.utterances))
+    chosen = pack.utterances.sample(count, random_state=policy.statistics.seed).sort_values("utterance_id")
+    heard = compute.hypotheses(
+        {"candidate": payload}, chosen, pack.root, on_progress=lambda done, n: context.progress("golden", done, n)
+    )["candidate"].set_index("utterance_id")["text"]
+    (folder / "golden" / "audio").mkdir(parents=True)
+    fixtures = []
+    for number, row in enumerate(chosen.to_dict("records")):
+        audio = f"audio/{number:03d}.wav"
+        shutil.copyfile(pack.root / str(row["path"]), folder / "golden" / audio)
+        fixtures.append(
+            GoldenFixture(
+                fixture_id=str(row["utterance_id"]),
+                audio=audio,
+                text=str(heard[row["utterance_id"]]),
+                slices={column: str(row[column]) for column in pack.slices},
+            )
+        )
+    golden = Golden(max_word_edits=policy.staging.golden_max_word_edits, fixtures=tuple(fixtures))
+    (folder / "golden" / "golden.json").write_bytes(golden.canonical())
+
+
+def rollback_packet(version: str, entry: RegistryEntry, policy: FamilyPolicy, score: ScoreReport) -> dict[str, object]:
+    """What on-call needs at 2 AM without the author (coverage 28)."""
+    family = policy.family
+    thresholds = {name: metric.model_dump(exclude_defaults=True) for name, metric in policy.canary.metrics.items()}
+    weakest = sorted(
+        (row for row in score.comparisons if row.candidate.rate is not None), key=lambda row: -(row.candidate.rate or 0)
+    )
+    return {
+        "version": f"{family} {version}",
+        "flag": f"route table of {family} (pointer families/{family})",
+        "owner": entry.owner,
+        "on_call": entry.on_call,
+        "rollback_target": entry.rollback_target,
+        "cohort": policy.canary.cohort,
+        "thresholds": thresholds,
+        "known_risks": [f"{row.slice}: WER {row.candidate.rate:.1%}" for row in weakest[:3]],
+        "command": f'soundcheck rollback {family} --key KEY --reason "..."',
+        "compatibility": f"{entry.input_schema}; {entry.output_schema}",
+        "cache": "the target is kept warm by every gateway; nothing is loaded at the switch",
+        "verification": f"soundcheck status {family} --json",
+        "customer_message": "We have returned to the previous version of the speech service; no action is needed.",
+        "criteria_to_enable_again": "a new release whose gates and canary pass on the slice that was hurt",
+    }

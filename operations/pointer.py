@@ -1,0 +1,108 @@
+"""A family's pointer: read its route table, move it, wait until every gateway serves it, reconcile after a crash.
+
+Boundary: the store's pointer `families/FAMILY`; what gateways say they serve (serving/presence.py).
+Invariants: the pointer moves by compare-and-set alone, its version grows by one each time, and it carries the ledger
+sequence and head it was moved at (R9); intent stands in the ledger before, the outcome after (R9.1).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from contracts.digest import Digest
+from contracts.ledger_event import GENESIS
+from contracts.routing import CanaryRoute, RouteTable, SliceRule
+from operations.context import Context, log
+from serving.presence import wait_for_version
+from serving.router import POINTERS, pointer_name
+
+
+class Current(NamedTuple):
+    """A family's route table and the pointer version that a move must name (None: no table yet)."""
+
+    table: RouteTable | None
+    version: str | None
+
+    @property
+    def stable(self) -> Digest | None:
+        """The bundle that users hear."""
+        return self.table.stable if self.table else None
+
+
+def current(context: Context, family: str, *, prefix: str = POINTERS) -> Current:
+    """What the pointer says now."""
+    name = pointer_name(family, prefix)
+    pointer = context.store.pointer(name)
+    if pointer is None:
+        return Current(None, None)
+    return Current(RouteTable.parse(pointer.content, where=name), pointer.version)
+
+
+def move(
+    context: Context,
+    family: str,
+    seen: Current,
+    *,
+    stable: Digest | None,
+    actor: str,
+    reason: str,
+    canary: CanaryRoute | None = None,
+    slice_rules: tuple[SliceRule, ...] = (),
+    warm: tuple[Digest, ...] = (),
+    prefix: str = POINTERS,
+) -> RouteTable:
+    """Swap the pointer from what was `seen` to a new table; Conflict (naming the current version) if it moved since."""
+    events = context.ledger(family).events()
+    table = RouteTable(
+        family=family,
+        version=seen.table.version + 1 if seen.table else 1,
+        stable=stable,
+        canary=canary,
+        slice_rules=slice_rules,
+        warm=tuple(dict.fromkeys(warm)),
+        ledger_sequence=events[-1].sequence if events else 0,
+        ledger_head=events[-1].digest() if events else GENESIS,
+        moved_at=context.timestamp(),
+        actor=actor,
+        reason=reason,
+    )
+    context.store.put_blob(table.canonical())
+    context.store.swap(pointer_name(family, prefix), table.canonical(), expected=seen.version)
+    return table
+
+
+def wait_for_gateways(context: Context, table: RouteTable, *, timeout_s: float = 60.0) -> int:
+    """Wait until every live gateway serves this table or a later one (B5); how many there are.
+
+    Raises DependencyFailed naming the gateway that does not follow; the pointer stays moved, it is the authority.
+    """
+    return wait_for_version(context.home, table.family, table.version, timeout_s=timeout_s)
+
+
+def reconcile(context: Context, family: str) -> list[str]:
+    """Give every promote or rollback intent without an outcome its outcome, by what the pointer says (fault 3)."""
+    ledger = context.ledger(family)
+    done = []
+    for intent in ledger.state().open_intents:
+        table = current(context, family).table
+        moved = (
+            table is not None
+            and table.stable == intent.outputs.get("bundle")
+            and table.ledger_sequence >= intent.sequence
+        )
+        outputs, data = dict(intent.outputs), {**intent.data, "intent": intent.sequence}
+        if moved and table is not None:
+            outputs["route_table"] = table.digest()
+        said = "had moved the pointer" if moved else "had not moved the pointer"
+        ledger.append(
+            intent.step,
+            "complete" if moved else "fail",
+            at=context.timestamp(),
+            release=intent.release,
+            inputs=intent.inputs,
+            outputs=outputs,
+            data={**data, "reconciled": said},
+        )
+        done.append(f"{intent.step} {said}")
+        log.warning("%s: reconciled an interrupted %s", family, done[-1])
+    return done

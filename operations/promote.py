@@ -1,0 +1,86 @@
+"""R9 Promote: move the family's pointer to the approved bundle.
+
+Boundary: the pointer, the ledger, the mirror.
+Invariants: nothing is promoted without a whole chain of evidence and the approvals that the policy asks for; intent
+before, outcome after; a frozen family and a condemned bundle are refused.
+"""
+
+from __future__ import annotations
+
+from pydantic import JsonValue
+
+from contracts.approval import Evidence
+from contracts.digest import Digest
+from contracts.errors import Refused
+from contracts.policy import FamilyPolicy
+from operations import pointer
+from operations.approve import require_approval
+from operations.context import Context, once
+from registry.documents import get_document
+
+
+def promote(context: Context, family: str, captured: dict[str, Digest], evidence: Digest) -> dict[str, Digest]:
+    """Outputs: `bundle`, `route_table`."""
+    release = captured["release"]
+
+    def body() -> tuple[dict[str, Digest], dict[str, JsonValue]]:
+        policy = get_document(context.store, FamilyPolicy, captured["policy"])
+        shown = get_document(context.store, Evidence, evidence)
+        approvers = require_approval(context, policy, evidence)
+        _refuse_forbidden(context, family, shown.bundle)
+        seen = pointer.current(context, family)
+        facts: dict[str, JsonValue] = {
+            "version": shown.version,
+            "kind": "promote",
+            "actor": ", ".join(approvers),
+            "reason": f"release {shown.version}",
+        }
+        outputs = {"bundle": shown.bundle}
+        context.ledger(family).append(
+            "promote", "start", at=context.timestamp(), release=release, inputs={"evidence": evidence},
+            outputs=outputs, data=facts,
+        )  # fmt: skip
+        previous = (seen.stable,) if seen.stable else ()
+        table = pointer.move(
+            context,
+            family,
+            seen,
+            stable=shown.bundle,
+            warm=previous,
+            actor=str(facts["actor"]),
+            reason=str(facts["reason"]),
+        )
+        pointer.wait_for_gateways(context, table)
+        return {**outputs, "route_table": table.digest()}, facts
+
+    pointer.reconcile(context, family)
+    outputs = once(context, family=family, release=release, step="promote", inputs={"evidence": evidence}, body=body)
+    follow(context, family)
+    return outputs
+
+
+def follow(context: Context, family: str) -> None:
+    """Let the mirror's aliases follow the ledger (R9.2)."""
+    state = context.ledger(family).state()
+    by_bundle = {move.bundle: move.release for move in state.history if move.release}
+    stable = by_bundle.get(state.current or "")
+    earlier = [by_bundle.get(move.bundle) for move in state.history if move.bundle != state.current]
+    context.mirrored(lambda mirror: mirror.point(family, "stable", stable))
+    context.mirrored(lambda mirror: mirror.point(family, "previous", earlier[-1] if earlier else None))
+    context.mirrored(lambda mirror: mirror.point(family, "canary", None))
+
+
+def _refuse_forbidden(context: Context, family: str, bundle: Digest) -> None:
+    state = context.ledger(family).state()
+    if state.frozen:
+        raise Refused(
+            "promotions are frozen",
+            where=family,
+            expected="an unfrozen family",
+            next_step=f"soundcheck unfreeze {family}",
+        )
+    if bundle in state.condemned:
+        raise Refused(
+            "the bundle is condemned", where=family, got=bundle, expected="a bundle nobody condemned",
+            next_step="release a new candidate",
+        )  # fmt: skip

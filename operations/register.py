@@ -1,0 +1,125 @@
+"""R2 Register: from a TrainManifest to a RegistryEntry, and its mirror in MLflow.
+
+Boundary: reads documents and git; writes one document and one ledger event; asks the mirror to follow.
+Invariants: every missing field is reported at once (R2.1); front end, tokenizer, decoder and weights agree, or it is
+refused here and not in serving (R2.2).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+
+from contracts.digest import Digest
+from contracts.errors import Refused
+from contracts.feature_contract import PROBE_TOLERANCE, FeatureContract
+from contracts.policy import FamilyPolicy
+from contracts.registry_entry import RegistryEntry, validate_entry
+from contracts.train_manifest import TrainManifest
+from operations import candidate as candidates
+from operations.context import Context, once, put
+from operations.payload import materialise
+from registry.documents import get_document
+
+
+def register(context: Context, family: str, captured: dict[str, Digest]) -> dict[str, Digest]:
+    """Outputs: `registry_entry`."""
+    release = captured["release"]
+    inputs = {name: captured[name] for name in ("train_manifest", "candidate", "policy")}
+
+    def body() -> tuple[dict[str, Digest], dict[str, JsonValue]]:
+        entry = _entry(context, family, captured)
+        (digest,) = put(context, entry)
+        version = context.mirrored(lambda mirror: mirror.register(entry, family=family, release=release))
+        context.mirrored(lambda mirror: mirror.point(family, "candidate", release))
+        return {"registry_entry": digest}, {"version": entry.version, "mlflow_version": version or "behind"}
+
+    return once(context, family=family, release=release, step="register", inputs=inputs, body=body)
+
+
+def _entry(context: Context, family: str, captured: dict[str, Digest]) -> RegistryEntry:
+    policy = get_document(context.store, FamilyPolicy, captured["policy"])
+    manifest = get_document(context.store, TrainManifest, captured["train_manifest"])
+    candidate = get_document(context.store, candidates.Candidate, captured["candidate"])
+    payload = materialise(context, manifest)
+    contract = candidates.feature_contract(payload)
+    _check_agreement(payload, contract)
+    current = context.ledger(family).state().current
+    fields: dict[str, Any] = {
+        **policy.registry,
+        **candidate.registry,
+        "model_id": f"{family}/{candidate.version}",
+        "version": candidate.version,
+        "base_model": candidate.base_model,
+        "licence": candidate.licence,
+        "languages": candidate.languages,
+        "data_manifest": manifest.data.digest if manifest.data else "none: third party",
+        "training_code_sha": candidate.training_code_sha,
+        "serving_code_sha": candidates.head(context.settings.root),
+        "feature_contract": context.store.put_blob(contract.canonical()),
+        "serving_image": manifest.dependency_lock,
+        "resource_envelope": policy.envelope.model_dump(),
+        "rollback_target": current or "none: first release",
+        "review_date": _review_date(context, family, captured["release"], policy),
+        "train_manifest": captured["train_manifest"],
+        "payload_digest": manifest.payload_digest,
+        "high_risk": policy.high_risk,
+    }
+    fields.pop("review_days", None)
+    return validate_entry(fields, where=f"{family} {candidate.version}")
+
+
+def _review_date(context: Context, family: str, release: str, policy: FamilyPolicy) -> str:
+    """Counted from the capture event, so that a release resumed on another day has the same entry."""
+    captured_at = next(
+        event.at for event in context.ledger(family).events() if event.release == release and event.step == "capture"
+    )
+    days = int(str(policy.registry.get("review_days", 0)))
+    return (datetime.fromisoformat(captured_at) + timedelta(days=days)).date().isoformat() if days else ""
+
+
+def front_end_drift(payload: Path, contract: FeatureContract) -> str | None:
+    """How the front end of this machine differs from what the contract promises, None where it agrees (R2.2, R6.2)."""
+    path = payload / "front_end.json"
+    if not path.is_file():
+        return None
+    from speech.front_end import FrontEndConfig, checksum, probe
+
+    config = FrontEndConfig.parse(path.read_bytes(), where=path.name)
+    if checksum(config) != contract.front_end_checksum:
+        return "front_end.json is not the front end of the feature contract"
+    far = max(abs(own - said) for own, said in zip(probe(config), contract.front_end_probe, strict=True))
+    if far > PROBE_TOLERANCE:
+        return f"the front-end probe is off by {far:.4f} (tolerance {PROBE_TOLERANCE})"
+    return None
+
+
+def _check_agreement(payload: Path, contract: FeatureContract) -> None:
+    """The front end is the contract's, and the engine takes the parts (R2.2, faults 51 and 52)."""
+    from speech.runtimes import load
+
+    drift = front_end_drift(payload, contract)
+    if drift:
+        raise Refused(
+            "front end and feature contract disagree",
+            where="feature_contract.json",
+            got=drift,
+            expected="the front end that the weights were trained with",
+            next_step="export the candidate again",
+        )
+
+    try:
+        load(payload)
+    except Refused:
+        raise
+    except Exception as error:
+        raise Refused(
+            "the payload does not load",
+            where=str(payload.name),
+            got=f"{type(error).__name__}: {error}",
+            expected="weights, tokenizer, decoder and front end that fit each other",
+            next_step="export the candidate again",
+        ) from error

@@ -1,0 +1,80 @@
+"""What a release is around its steps: one at a time a family, done already or not, its report when it ends.
+
+Boundary: a lock file in HOME/run; the report in HOME/reports and in the mirror.
+Invariants: two releases of one family never run at once on one machine; the lock dies with its process; a payload that
+was released under this policy is not released again (R5.5).
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from contracts.digest import Digest
+from contracts.errors import Refused
+from operations.context import Context
+from operations.view import release_view
+from pages.view import ReleaseView
+
+STEPS = ("capture", "register", "score", "gate", "package", "stage", "canary", "approve", "promote")
+
+
+@contextmanager
+def exclusive(context: Context, family: str) -> Iterator[None]:
+    """Hold the family's release lock; Refused when another release of it runs."""
+    folder = context.home / "run"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"release-{family}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(
+                "another release of this family is running",
+                where=family,
+                expected="one release a family at a time",
+                next_step=f"wait for it, or stop its canary with `soundcheck abort {family}`",
+            ) from None
+        yield
+
+
+def already_released(context: Context, family: str, release: str) -> bool:
+    """Whether this release was promoted before (it may have been rolled back since; name it to return to it)."""
+    return any(move.release == release for move in context.ledger(family).state().history)
+
+
+def finish(context: Context, family: str, release: str, links: dict[str, str]) -> ReleaseView:
+    """Write the release report, let the mirror have figures and report, and give the view to show."""
+    from pages.release import render
+
+    path = report_path(context.home, family, release)
+    links = {"report": str(path), **links}
+    view = release_view(context, family, release, links)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page = render(view)
+    path.write_text(page)
+    tags = {"bundle": view.bundle} if view.bundle else {}
+    context.mirrored(
+        lambda mirror: mirror.record(
+            release, metrics=figures(view), tags=tags, artifacts={"report.html": page.encode()}
+        )
+    )
+    return view
+
+
+def report_path(home: Path, family: str, release: Digest) -> Path:
+    """Where a release's report lies."""
+    return home / "reports" / f"{family}-{release[:12]}.html"
+
+
+def figures(view: ReleaseView) -> dict[str, float]:
+    """The release's figures by name, as the mirror shows them."""
+    values: dict[str, float] = {}
+    if view.score:
+        for row in view.score.comparisons:
+            if row.candidate.rate is not None:
+                values[f"{row.metric}/{row.pack}/{row.slice}"] = row.candidate.rate
+    if view.timing:
+        values |= {"final_p95_ms": view.timing.final_ms.p95, "rtf": view.timing.rtf}
+    return values

@@ -1,0 +1,231 @@
+"""The requests of a staged replay: what is asked of the fresh production API, and what must come back.
+
+Boundary: speaks to one gateway over HTTP and WebSocket; reads the restored bundle's golden fixtures.
+Invariants: every request carries planted strings (keys, sessions, prompts), which must be found nowhere afterwards.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import secrets
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pandas as pd
+
+from contracts.digest import Digest
+from contracts.errors import DependencyFailed
+from contracts.policy import FamilyPolicy
+from contracts.reports import Check, LoadFigures
+from contracts.verdict import Value, Verdict
+from operations.candidate import feature_contract
+from operations.golden import Proof, compare, read_golden
+from operations.register import front_end_drift
+from operations.score import quantiles
+from serving.client import ApiFailure, Heard, Streamed, pcm_of, stream, transcribe
+from serving.telemetry import read
+
+WRONG_RATE_HZ = 12000
+"""A rate no contract names: refused, never resampled silently (R6.2)."""
+STREAM_EVERY = 3
+"""One request in so many of the warm load is a stream."""
+MARKS = 6
+"""Made-up identifiers that requests carry in sessions, cookies and prompts."""
+SWITCH_BOUND_S = 60.0
+TELEMETRY_BOUND_S = 15.0
+
+
+class Replay:
+    """One replay against one gateway, whose home is `home`."""
+
+    def __init__(self, base_url: str, policy: FamilyPolicy, key: str, home: Path, bundle: Digest) -> None:
+        folder = home / "cache" / "bundles" / bundle
+        self.golden_fixtures = read_golden(folder)
+        self._url = base_url
+        self._home = home
+        self._policy = policy
+        self._key = key
+        self._paths = [folder / "golden" / fixture.audio for fixture in self.golden_fixtures.fixtures]
+        self._marks = [f"canary-{secrets.token_hex(8)}" for _ in range(MARKS)]
+        self._metrics = ""
+
+    def planted(self) -> list[str]:
+        """What must be found nowhere: the key, made-up identifiers, every golden text of three words and more."""
+        phrases = {fixture.text for fixture in self.golden_fixtures.fixtures if len(fixture.text.split()) >= 3}
+        return [self._key, *self._marks, *sorted(phrases)]
+
+    def planted_found(self) -> int:
+        """R6.6: how many planted strings stand in any file of the staging home or in the metrics.
+
+        The bundle itself and the key file are left out: they hold them by design.
+        """
+        haystack = [self._metrics.encode(), *_written(self._home)]
+        return sum(any(text.encode() in hay for hay in haystack) for text in self.planted())
+
+    def _ask(self, number: int) -> Heard:
+        mark = self._marks[number % MARKS]
+        headers = {"X-Soundcheck-Session": f"{mark}-{number}", "X-Soundcheck-Device": "staging", "Cookie": mark}
+        path = self._paths[number % len(self._paths)]
+        return transcribe(self._url, path.read_bytes(), self._policy.family, self._key, headers)
+
+    def cold(self) -> float:
+        """The first request to a worker that has answered nobody, in ms."""
+        return self._ask(0).latency_ms
+
+    def golden(self) -> Proof:
+        """R6.1: every fixture over the wire."""
+        return compare(self.golden_fixtures, [self._ask(number).text for number in range(len(self._paths))])
+
+    def load(self) -> LoadFigures:
+        """R6.3: HTTP and streams at the concurrency of the resource envelope."""
+        with ThreadPoolExecutor(max_workers=self._policy.envelope.concurrency) as pool:
+            answers = list(pool.map(self._one, range(self._policy.staging.requests)))
+        heard = [answer.latency_ms for answer in answers if isinstance(answer, Heard)]
+        streamed = [answer for answer in answers if isinstance(answer, Streamed)]
+        failed = [answer for answer in answers if isinstance(answer, ApiFailure)]
+        partials = [answer.first_partial_ms for answer in streamed if answer.first_partial_ms is not None]
+        self._metrics = httpx.get(f"{self._url}/metrics", trust_env=False, timeout=10).text
+        return LoadFigures(
+            requests=len(answers),
+            failures=len(failed),
+            timeouts=sum(failure.code == "deadline" for failure in failed),
+            retries=int(_counted(self._metrics, "soundcheck_retries_total")),
+            first_partial_ms=quantiles(pd.Series(partials)) if partials else None,
+            final_ms=quantiles(pd.Series([*heard, *(answer.final_ms for answer in streamed)], dtype=float)),
+            queue_ms=quantiles(self.telemetry(len(answers) - len(failed))["queue_ms"]),
+            concurrency=self._policy.envelope.concurrency,
+        )
+
+    def _one(self, number: int) -> Heard | Streamed | ApiFailure:
+        try:
+            if number % STREAM_EVERY:
+                return self._ask(number)
+            pcm, rate_hz = pcm_of(self._paths[number % len(self._paths)])
+            return stream(self._url, pcm, self._policy.family, self._key, rate_hz=rate_hz, cadence=1.0)
+        except ApiFailure as failure:
+            return failure
+
+    def telemetry(self, at_least: int) -> pd.DataFrame:
+        """The gateway's own rows of answered requests, once `at_least` have been written."""
+        ends = time.monotonic() + TELEMETRY_BOUND_S
+        while True:
+            rows = read(self._home / "telemetry", self._policy.family)
+            rows = rows[rows["status"] == 200]
+            if len(rows) >= at_least:
+                return rows
+            if time.monotonic() > ends:
+                raise DependencyFailed(
+                    "the staged gateway writes no telemetry", where="staging", got=f"{len(rows)} rows",
+                    expected=f"{at_least} rows within {TELEMETRY_BOUND_S:g} s", next_step="look at the gateway's log",
+                )  # fmt: skip
+            time.sleep(0.2)
+
+    @property
+    def cost_usd_per_audio_hour(self) -> float:
+        """Inference cost of all requests so far over the audio they carried."""
+        rows = self.telemetry(1)
+        return float(rows["cost_usd"].sum() / (rows["audio_s"].sum() / 3600))
+
+    def contract_checks(self) -> list[Check]:
+        """R6.2 and R6.4: the front end, a rate no contract names, the plainest client there ever was."""
+        contract = feature_contract(self._paths[0].parents[2] / "payload")
+        drift = front_end_drift(self._paths[0].parents[2] / "payload", contract)
+        return [
+            check("front end as in the feature contract", "R6.2", drift is None, drift or "checksum and probe agree"),
+            self._wrong_rate(),
+            self._plain_client(),
+        ]
+
+    def _wrong_rate(self) -> Check:
+        name = f"{WRONG_RATE_HZ} Hz audio is refused"
+        try:
+            transcribe(self._url, _tone(WRONG_RATE_HZ), self._policy.family, self._key)
+        except ApiFailure as failure:
+            return check(name, "R6.2", failure.code == "unsupported_rate", f"answered {failure.status} {failure.code}")
+        return check(name, "R6.2", False, "it was transcribed")
+
+    def _plain_client(self) -> Check:
+        """A client of the first version: a file, a model, nothing else; it reads `text`."""
+        response = httpx.post(
+            f"{self._url}/v1/audio/transcriptions",
+            headers={"Authorization": f"Bearer {self._key}"},
+            files={"file": ("a.wav", self._paths[0].read_bytes())},
+            data={"model": self._policy.family, "prompt": self._marks[-1]},
+            trust_env=False,
+            timeout=60,
+        )
+        fine = response.status_code == 200 and isinstance(response.json().get("text"), str)
+        return check("the previous client version is answered", "R6.4", fine, f"status {response.status_code}")
+
+    def budget_checks(self, warm: LoadFigures, peak_memory_mb: float, cost: float) -> list[Check]:
+        """R6.3 against the serving budgets; exactly on budget passes (R4.4)."""
+        budget, envelope = self._policy.serving, self._policy.envelope
+        partial = warm.first_partial_ms
+        rows = [
+            ("final p95", warm.final_ms.p95, budget.final_p95_ms, "ms"),
+            ("peak memory", peak_memory_mb, min(budget.peak_memory_mb, envelope.peak_memory_mb), "MB"),
+            ("cost", cost, budget.cost_usd_per_audio_hour, "USD an audio hour"),
+            ("failed requests", warm.failures, 0, f"of {warm.requests}"),
+        ]
+        if budget.first_partial_p95_ms is not None:
+            measured = partial.p95 if partial else math.inf
+            rows.append(("first partial p95", measured, budget.first_partial_p95_ms, "ms"))
+        return [
+            check(name, "R6.3", value <= limit, f"{value:.4g} {unit}, budget {limit:.4g}")
+            for name, value, limit, unit in rows
+        ]
+
+    def seconds_until_served_by(self, bundle: Digest) -> float:
+        """From now until an answer names the bundle."""
+        began = time.monotonic()
+        while (served := self._ask(0).bundle) != bundle:
+            if time.monotonic() - began > SWITCH_BOUND_S:
+                raise DependencyFailed(
+                    "the staged gateway does not switch", where="staging", got=served, expected=bundle,
+                    next_step="look at the gateway's log",
+                )  # fmt: skip
+            time.sleep(0.02)
+        return time.monotonic() - began
+
+
+def check(name: str, clause: str, fine: bool, said: str) -> Check:
+    """A check that passed or failed, with what was seen."""
+    return Check(
+        name=name,
+        clause=clause,
+        verdict=Verdict(value=Value.PASS if fine else Value.FAIL, reasons=(f"{name}: {said}",)),
+    )
+
+
+def _written(home: Path) -> Iterator[bytes]:
+    """Every file the gateway wrote; columns of Parquet files as text, because they are compressed."""
+    for path in home.rglob("*"):
+        inside = path.relative_to(home).parts
+        if not path.is_file() or inside[0] in ("keys", "cache"):
+            continue
+        if path.suffix == ".parquet":
+            yield pd.read_parquet(path).to_csv().encode()
+        else:
+            yield path.read_bytes()
+
+
+def _counted(metrics: str, name: str) -> float:
+    """A counter's sum over its labels."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    samples = (sample for family in text_string_to_metric_families(metrics) for sample in family.samples)
+    return sum(sample.value for sample in samples if sample.name == name)
+
+
+def _tone(rate_hz: int) -> bytes:
+    import soundfile
+
+    content = io.BytesIO()
+    seconds = np.arange(rate_hz) / rate_hz
+    soundfile.write(content, 0.1 * np.sin(2 * np.pi * 440 * seconds), rate_hz, format="WAV", subtype="PCM_16")
+    return content.getvalue()

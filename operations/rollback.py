@@ -1,0 +1,202 @@
+"""B Rollback: take a family back to a bundle that was stable, or forward again to one that is named.
+
+Boundary: the store, the ledger, the pointer, a worker process for the golden proof; no Prefect, no MLflow needed.
+Invariants: signed and with a reason (B0); the target's manifest, signature, blobs and golden outputs are proved before
+the pointer moves (B3, B5); a broken target is condemned and the next one taken; abort and rollback win over promote
+(B7): a conflict is tried again on the new table.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from pydantic import JsonValue
+
+from contracts.bundle import BundleManifest
+from contracts.digest import Digest, short
+from contracts.errors import Conflict, Refused, SoundcheckError
+from contracts.feature_contract import FeatureContract
+from contracts.routing import SliceRule
+from operations import keys, pointer
+from operations.context import Context, log
+from operations.golden import prove
+from operations.promote import follow
+from operations.restore import healthy
+from registry.documents import get_document
+from registry.resolver import Resolution, rollback_target
+
+ATTEMPTS = 5
+"""How often a rollback tries again when somebody else moved the pointer meanwhile."""
+
+
+WARM = 2
+"""Bundles that are kept warm beside the stable one: the last that were left."""
+
+
+class RolledBack(NamedTuple):
+    """What a rollback did: where it came from and went to, golden outputs proved, seconds from call to served."""
+
+    family: str
+    kind: str
+    left: Digest
+    target: Digest
+    version: str
+    golden_equal: int
+    golden_expected: int
+    switch_s: float
+    total_s: float
+    skipped: tuple[tuple[Digest, str], ...]
+
+
+def rollback(
+    context: Context,
+    family: str,
+    *,
+    key_name: str,
+    reason: str,
+    to: str | None = None,
+    slices: tuple[str, ...] = (),
+) -> RolledBack:
+    """Move the family (or only some slices, B6) to the resolved target; see clauses B0 to B7."""
+    started = time.monotonic()
+    signer = keys.load(context, key_name)
+    keys.require_role(context, signer, "operator")
+    pointer.reconcile(context, family)
+    state = context.ledger(family).state()
+    named = named_bundle(context, family, to) if to else None
+    resolution = rollback_target(
+        state,
+        named=named,
+        healthy=lambda bundle: healthy(context, family, bundle),
+        compatible=lambda bundle: incompatible(context, state.current, bundle),
+    )
+    _condemn_skipped(context, family, resolution)
+    proof = prove(context, resolution.target)
+    signature = context.store.put_blob(keys.sign_rollback(context, signer, family, resolution.target, reason))
+    left = state.current
+    assert left is not None
+    switched = time.monotonic()
+    _move(context, family, resolution, signature, actor=signer.name, reason=reason, slices=slices)
+    finished = time.monotonic()
+    follow(context, family)
+    return RolledBack(
+        family=family,
+        kind=resolution.kind,
+        left=left,
+        target=resolution.target,
+        version=resolution.version,
+        golden_equal=proof.equal,
+        golden_expected=proof.expected,
+        switch_s=finished - switched,
+        total_s=finished - started,
+        skipped=tuple(resolution.skipped),
+    )
+
+
+def _move(
+    context: Context,
+    family: str,
+    resolution: Resolution,
+    signature: Digest,
+    *,
+    actor: str,
+    reason: str,
+    slices: tuple[str, ...],
+) -> None:
+    ledger = context.ledger(family)
+    facts: dict[str, JsonValue] = {
+        "version": resolution.version,
+        "kind": resolution.kind,
+        "actor": actor,
+        "reason": reason,
+    } | ({"slices": list(slices)} if slices else {})
+    outputs = {"bundle": resolution.target, "signature": signature}
+    ledger.append("rollback", "start", at=context.timestamp(), outputs=outputs, data=facts)
+    for attempt in range(ATTEMPTS):
+        seen = pointer.current(context, family)
+        assert seen.table is not None
+        stable = seen.table.stable if slices else resolution.target
+        warm = tuple(bundle for bundle in (seen.stable, *seen.table.warm) if bundle and bundle != stable)
+        rules = _rules(seen.table.slice_rules, slices, resolution.target)
+        try:
+            table = pointer.move(
+                context, family, seen, stable=stable, slice_rules=rules, warm=warm[:WARM], actor=actor, reason=reason
+            )
+            break
+        except Conflict:
+            if attempt == ATTEMPTS - 1:
+                raise
+    pointer.wait_for_gateways(context, table)
+    ledger.append(
+        "rollback", "complete", at=context.timestamp(), outputs={**outputs, "route_table": table.digest()}, data=facts
+    )
+
+
+def _rules(present: tuple[SliceRule, ...], slices: tuple[str, ...], target: Digest) -> tuple[SliceRule, ...]:
+    """B6: only the named slices move; a whole rollback leaves no rule behind."""
+    if not slices:
+        return ()
+    moved = tuple(SliceRule(label=name.split("=")[0], value=name.split("=")[1], bundle=target) for name in slices)
+    named = {(rule.label, rule.value) for rule in moved}
+    return moved + tuple(rule for rule in present if (rule.label, rule.value) not in named)
+
+
+def named_bundle(context: Context, family: str, name: str) -> Digest:
+    """The bundle that a digest, the start of one, or a version of the family means; Refused when it is not one."""
+    packaged = context.ledger(family).state().packaged
+    matches = [bundle for bundle, version in packaged.items() if name in (bundle, version)]
+    matches = matches or [bundle for bundle in packaged if len(name) >= 6 and bundle.startswith(name)]
+    if not matches:
+        known = ", ".join(f"{version} ({short(bundle)})" for bundle, version in packaged.items())
+        raise Refused(
+            "there is no such bundle",
+            where=family,
+            got=name,
+            expected=known or "a bundle that was packaged",
+            next_step=f"soundcheck status {family} shows the history",
+        )
+    return matches[-1]
+
+
+def incompatible(context: Context, current: Digest | None, target: Digest) -> str | None:
+    """B4: why clients of the current bundle could not be served by the target, None when they can."""
+    if current is None:
+        return None
+    now, then = (_contract(context, bundle) for bundle in (current, target))
+    lost = set(now.accepted_rates_hz) - set(then.accepted_rates_hz)
+    if lost:
+        return f"clients send {', '.join(str(rate) for rate in sorted(lost))} Hz audio, which the target refuses"
+    return None
+
+
+def _contract(context: Context, bundle: Digest) -> FeatureContract:
+    manifest = get_document(context.store, BundleManifest, bundle)
+    entry = manifest.files["payload/feature_contract.json"]
+    return FeatureContract.parse(context.store.read_blob(entry.sha256))
+
+
+def _condemn_skipped(context: Context, family: str, resolution: Resolution) -> None:
+    for bundle, why in resolution.skipped:
+        log.error("PAGE: %s: bundle %s is broken and was skipped: %s", family, short(bundle), why)
+        condemn(context, family, bundle, reason=why)
+
+
+def condemn(context: Context, family: str, bundle: Digest, *, reason: str) -> None:
+    """Forbid a bundle for good: nothing is promoted or rolled back to it."""
+    context.ledger(family).append(
+        "condemn", "complete", at=context.timestamp(), outputs={"bundle": bundle}, data={"reason": reason}
+    )
+
+
+def find_family(context: Context, bundle: str) -> tuple[str, Digest]:
+    """The family that packaged a bundle, and its whole digest."""
+    for family in context.settings.families:
+        try:
+            return family, named_bundle(context, family, bundle)
+        except SoundcheckError:
+            continue
+    raise Refused(
+        "there is no such bundle", where="the store", got=bundle, expected="a digest that `soundcheck status` shows",
+        next_step="soundcheck status",
+    )  # fmt: skip

@@ -1,0 +1,136 @@
+"""Where an installation's files lie, and its params.yaml in typed form.
+
+Boundary: reads params.yaml and the environment; writes nothing.
+Invariants: unknown keys of params.yaml are refused with their place; a family's policy is the defaults with its own
+section over them, key by key.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from contracts.errors import WrongCall
+from contracts.policy import FamilyPolicy, Ports, ServingSettings, StoreSettings
+
+PARAMS = "params.yaml"
+_Section = TypeVar("_Section", StoreSettings, Ports, ServingSettings)
+_SECTIONS = {"corpus", "candidates", "store", "ports", "serving", "defaults", "families"}
+
+
+class Settings:
+    """One installation: `root` holds params.yaml, candidates/ and data/; `home` holds all that Soundcheck writes."""
+
+    def __init__(self, root: Path, home: Path) -> None:
+        self.root = root
+        self.home = home
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """params.yaml as read; WrongCall where it is not a mapping or has an unknown section."""
+        path = self.root / PARAMS
+        try:
+            value = yaml.safe_load(path.read_text())
+        except yaml.YAMLError as error:
+            raise WrongCall("params.yaml does not parse", where=str(path), got=str(error).split("\n")[0]) from None
+        unknown = sorted(set(value or {}) - _SECTIONS)
+        if not isinstance(value, dict) or unknown:
+            raise WrongCall(
+                "params.yaml has an unknown section",
+                where=str(path),
+                got=", ".join(unknown),
+                expected=", ".join(sorted(_SECTIONS)),
+                next_step="correct its name",
+            )
+        return value
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Names of the families, in the order of params.yaml."""
+        return tuple(self.params["families"])
+
+    def policy(self, family: str) -> FamilyPolicy:
+        """The family's release policy; WrongCall for a family that does not exist or a wrong value."""
+        if family not in self.families:
+            raise WrongCall(
+                f"there is no family {family!r}",
+                where=str(self.root / PARAMS),
+                expected=" or ".join(self.families),
+                next_step="name one of them, or add the family to params.yaml",
+            )
+        merged = _over(self.params["defaults"], self.params["families"][family])
+        registry = merged["registry"]
+        merged["envelope"] = merged.get("envelope", {})
+        try:
+            return FamilyPolicy.model_validate({"family": family, **merged, "registry": registry})
+        except ValidationError as error:
+            raise self._malformed(f"families.{family}", error) from None
+
+    @cached_property
+    def store(self) -> StoreSettings:
+        """The store's address."""
+        return self._section("store", StoreSettings)
+
+    @cached_property
+    def ports(self) -> Ports:
+        """Ports of the embedded servers."""
+        return self._section("ports", Ports)
+
+    @cached_property
+    def serving(self) -> ServingSettings:
+        """The gateway's settings."""
+        return self._section("serving", ServingSettings)
+
+    def pack(self, name: str) -> Path:
+        """The folder of an eval pack."""
+        return self.root / "data" / "packs" / name
+
+    def _section(self, name: str, model: type[_Section]) -> _Section:
+        try:
+            return model.model_validate(self.params[name])
+        except ValidationError as error:
+            raise self._malformed(name, error) from None
+
+    def _malformed(self, section: str, error: ValidationError) -> WrongCall:
+        first = error.errors(include_input=False)[0]
+        path = ".".join(str(part) for part in first["loc"])
+        return WrongCall(
+            "params.yaml has a wrong value",
+            where=f"{section}.{path}",
+            got=first["msg"],
+            next_step="correct it; contracts/policy.py says what is allowed",
+        )
+
+
+def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in own.items():
+        below = merged.get(key)
+        merged[key] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def find_settings(environment: Mapping[str, str] = os.environ, start: Path | None = None) -> Settings:
+    """The installation: SOUNDCHECK_ROOT, else the nearest folder upward that has params.yaml.
+
+    The home folder is SOUNDCHECK_HOME, else `.soundcheck` in the root.
+    """
+    here = (start or Path.cwd()).resolve()
+    named = environment.get("SOUNDCHECK_ROOT")
+    folders = [Path(named).resolve()] if named else [here, *here.parents]
+    root = next((folder for folder in folders if (folder / PARAMS).is_file()), None)
+    if root is None:
+        raise WrongCall(
+            "this is not a Soundcheck project",
+            where=str(folders[0]),
+            got=f"no {PARAMS} here or above",
+            next_step="go to the project's folder, or set SOUNDCHECK_ROOT",
+        )
+    home = environment.get("SOUNDCHECK_HOME")
+    return Settings(root, Path(home).resolve() if home else root / ".soundcheck")

@@ -1,0 +1,181 @@
+"""Documents gathered for people: one release, or where a family stands.
+
+Boundary: reads the store and the ledger; writes nothing.
+Invariants: a step that was not reached is None; everything shown comes from a document that the ledger names.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any, TypeVar
+
+from contracts.approval import Approval, Evidence
+from contracts.bundle import BundleManifest
+from contracts.digest import Digest, short
+from contracts.document import Document
+from contracts.ledger_event import LedgerEvent
+from contracts.policy import FamilyPolicy
+from contracts.registry_entry import RegistryEntry
+from contracts.reports import CanaryReport, GateReport, ReplayReport, SafetyReport, ScoreReport, TimingReport
+from contracts.train_manifest import TrainManifest
+from operations import pointer
+from operations.approve import waiting_evidence
+from operations.context import Context
+from operations.restore import mirror_differences
+from pages.view import HistoryRow, Outcome, ReleaseView, StatusView
+from registry.documents import get_document
+
+Found = TypeVar("Found", bound=Document)
+
+
+def release_view(context: Context, family: str, release: str, links: dict[str, str] | None = None) -> ReleaseView:
+    """Everything known about one release."""
+    events = tuple(event for event in context.ledger(family).events() if event.release == release)
+    done = {event.step: event for event in events if event.outcome == "complete"}
+
+    def document(kind: type[Found], step: str, role: str) -> Found | None:
+        digest = done[step].outputs.get(role) if step in done else None
+        return get_document(context.store, kind, digest) if digest else None
+
+    policy = get_document(context.store, FamilyPolicy, done["capture"].outputs["policy"])
+    evidence = document(Evidence, "request_approval", "evidence")
+    approvals = [event for event in events if event.step == "approve"]
+    bundle = done["package"].outputs["bundle"] if "package" in done else None
+    stable = done["score"].inputs.get("stable") if "score" in done else None
+    state = context.ledger(family).state()
+    outcome, stopped_at = _outcome(events, done, approvals)
+    manifest = get_document(context.store, BundleManifest, bundle) if bundle else None
+    return ReleaseView(
+        family=family,
+        version=str(done["capture"].data["version"]),
+        release=release,
+        policy=policy,
+        outcome=outcome,
+        now=context.timestamp(),
+        bundle=bundle,
+        manifest=manifest,
+        train=document(TrainManifest, "capture", "train_manifest"),
+        entry=document(RegistryEntry, "register", "registry_entry"),
+        score=document(ScoreReport, "score", "score_report"),
+        timing=document(TimingReport, "score", "timing_report"),
+        safety=document(SafetyReport, "score", "safety_report"),
+        gate=document(GateReport, "gate", "gate_report"),
+        replay=document(ReplayReport, "stage", "replay_report"),
+        canary=document(CanaryReport, "canary", "canary_report"),
+        evidence=evidence,
+        approvals=tuple(get_document(context.store, Approval, event.outputs["approval"]) for event in approvals),
+        events=events,
+        policy_changes=_policy_changes(context, policy, evidence),
+        stable_version=state.packaged.get(stable) if stable else None,
+        stable_bundle=stable,
+        stopped_at=stopped_at,
+        took_s=(datetime.fromisoformat(events[-1].at) - datetime.fromisoformat(events[0].at)).total_seconds(),
+        links=links or {},
+        model_card=context.store.read_blob(done["capture"].outputs["model_card"]).decode(),
+        rollback_packet=_packet(context, manifest),
+        new_bytes=int(str(done["package"].data["new_bytes"])) if "package" in done else None,
+    )
+
+
+def _outcome(
+    events: tuple[LedgerEvent, ...], done: dict[str, LedgerEvent], approvals: list[LedgerEvent]
+) -> tuple[Outcome, str | None]:
+    if "promote" in done:
+        return "promoted", None
+    if approvals and approvals[-1].data["decision"] == "reject":
+        return "rejected", "approve"
+    if approvals and approvals[-1].data["decision"] == "hold":
+        return "held", "approve"
+    for event in reversed(events):
+        if event.data.get("verdict", "pass") != "pass" or event.outcome == "fail":
+            return "stopped", event.step
+    return "waiting", None
+
+
+def _policy_changes(context: Context, policy: FamilyPolicy, evidence: Evidence | None) -> tuple[str, ...]:
+    """R4.7: how the policy that judged differs from the last release's."""
+    if evidence is None or evidence.previous_policy in (None, evidence.policy):
+        return ()
+    assert evidence.previous_policy is not None
+    before = _flat(get_document(context.store, FamilyPolicy, evidence.previous_policy).as_json())
+    after = _flat(policy.as_json())
+    names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    return tuple(f"{name}: {before.get(name, 'not set')} -> {after.get(name, 'not set')}" for name in names)
+
+
+def _flat(value: Any, path: str = "") -> dict[str, str]:
+    if isinstance(value, dict):
+        return {key: text for name, below in value.items() for key, text in _flat(below, f"{path}.{name}").items()}
+    if isinstance(value, list):
+        return {key: text for at, below in enumerate(value) for key, text in _flat(below, f"{path}[{at}]").items()}
+    return {path.lstrip("."): str(value)}
+
+
+def _packet(context: Context, manifest: BundleManifest | None) -> dict[str, Any]:
+    if manifest is None:
+        return {}
+    packet = json.loads(context.store.read_blob(manifest.files["rollback_packet.json"].sha256))
+    assert isinstance(packet, dict)
+    return packet
+
+
+def status_view(context: Context, family: str) -> StatusView:
+    """Where a family stands."""
+    state = context.ledger(family).state()
+    table = pointer.current(context, family).table
+
+    def named(bundle: Digest) -> tuple[str, Digest]:
+        return state.packaged.get(bundle, short(bundle)), bundle
+
+    return StatusView(
+        family=family,
+        stable=named(table.stable) if table and table.stable else None,
+        canary=named(table.canary.bundle) if table and table.canary else None,
+        warm=tuple(named(bundle) for bundle in table.warm) if table else (),
+        history=tuple(
+            HistoryRow(version=move.version, digest=move.bundle, at=move.at, kind=move.kind, actor=move.actor)
+            for move in state.history
+        ),
+        frozen="promotions are forbidden until somebody unfreezes the family" if state.frozen else "",
+        review_date=_review_date(context, table.stable) if table and table.stable else "",
+        differences=(*_pointer_differences(state.current, table.stable if table else None),
+                     *mirror_differences(context, family)),
+    )  # fmt: skip
+
+
+def _pointer_differences(ledger: Digest | None, table: Digest | None) -> list[str]:
+    if ledger == table:
+        return []
+    return [
+        f"the pointer says {table or 'none'}, the ledger {ledger or 'none'}: run any release or rollback to reconcile"
+    ]
+
+
+def _review_date(context: Context, bundle: Digest) -> str:
+    entry = get_document(context.store, BundleManifest, bundle).files["registry_entry.json"]
+    return RegistryEntry.parse(context.store.read_blob(entry.sha256)).review_date
+
+
+def status_json(context: Context, family: str) -> dict[str, object]:
+    """`soundcheck status FAMILY --json`: the same facts for programs; digests are whole."""
+    view = status_view(context, family)
+    waiting = waiting_evidence(context, family)
+
+    def named(pair: tuple[str, Digest] | None) -> dict[str, str] | None:
+        return {"version": pair[0], "bundle": pair[1]} if pair else None
+
+    return {
+        "family": family,
+        "stable": named(view.stable),
+        "canary": named(view.canary),
+        "warm": [named(pair) for pair in view.warm],
+        "history": [
+            {"version": row.version, "bundle": row.digest, "at": row.at, "kind": row.kind, "actor": row.actor}
+            for row in view.history
+        ],
+        "frozen": bool(view.frozen),
+        "review_date": view.review_date or None,
+        "waiting_for_approval": waiting,
+        "differences": list(view.differences),
+    }
