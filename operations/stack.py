@@ -195,7 +195,7 @@ class _Launch:
             if self.cancelled.is_set():
                 return
             process = spawn(
-                command(part, self.home, port),
+                command(part, port),
                 environment(part, self.home, self.addresses),
                 mark=_mark(self.home, part),
                 log=log_path(self.home, part),
@@ -261,7 +261,7 @@ def _choose_port(part: str, ports: Ports, before: Running | None, *, auto_ports:
 
 
 def _let_go(port: int) -> None:
-    """Wait a moment for a port: a process that was killed is seen dead before its last thread has closed its sockets."""
+    """Wait a moment for a port: a killed process is seen dead before its last thread has closed its sockets."""
     deadline = time.monotonic() + 2
     while not is_free(port) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -60,7 +60,7 @@ def mlflow_environment(_home: Path, url: str) -> dict[str, str]:
     return {"MLFLOW_TRACKING_URI": url, "MLFLOW_REGISTRY_URI": url, **QUIET, **PATIENCE, **_without_proxy()}
 
 
-def command(part: str, home: Path, port: int | None) -> list[str]:
+def command(part: str, port: int | None) -> list[str]:
     """How a part is started."""
     if part == "prefect":
         return python_module("prefect", "server", "start", "--host", HOST, "--port", str(port))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -15,7 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -313,3 +316,67 @@ def test_a_number_that_is_not_one_is_kept_as_such(database: str) -> None:
     view.record(release, metrics={"rate": math.nan})
     run = client(view).get_run(client(view).get_model_version("asr-nan", number).run_id)
     assert math.isnan(run.data.metrics["rate"])
+
+
+TOKENS = ("", "lamp", "on", "off", "stop")
+
+
+def write_bundle(folder: Path) -> None:
+    """A bundle with a real (untrained, seeded) recogniser: its words mean nothing, and are always the same."""
+    import torch
+
+    from speech.ctc.export import write_payload
+    from speech.ctc.model import ModelConfig, Recogniser
+    from speech.ctc.recipe import Recipe
+    from speech.front_end import FrontEndConfig
+
+    torch.manual_seed(7)
+    front_end = FrontEndConfig()
+    model = Recogniser(ModelConfig(mels=front_end.mels, channels=8, hidden=8, vocabulary_size=len(TOKENS)))
+    decoder = {"blank_bias": -5.0, "least_confidence": 0.0}
+    recipe = Recipe(description="untrained", channels=8, hidden=8, steps=1, versions={"clean": 1}, decoder=decoder)
+    (folder / "payload").mkdir(parents=True)
+    write_payload(folder / "payload", model, recipe, front_end, TOKENS)
+
+
+def wav(rate_hz: int = 16_000) -> bytes:
+    samples = np.random.default_rng(1).uniform(-0.3, 0.3, rate_hz)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate_hz, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def test_mlflow_loads_the_stable_version_and_hears_as_its_runtime_does(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+    import pandas as pd
+
+    from registry.bundle import assemble, freeze
+    from registry.store import open_store
+    from speech.runtimes import load
+
+    write_bundle(tmp_path / "made")
+    store = open_store("file://store", tmp_path / "home")
+    bundle = freeze(store, tmp_path / "made", assemble(tmp_path / "made", family="asr-loaded", version="v1"))
+    view, release = Mirror(server, store_url="file://store"), "55" * 32
+    view.register(entry(), family="asr-loaded", release=release)
+    view.record(release, tags={"bundle": bundle})
+    view.point("asr-loaded", "stable", release)
+
+    monkeypatch.setenv("SOUNDCHECK_HOME", str(tmp_path / "home"))
+    mlflow.set_tracking_uri(server)
+    model = mlflow.pyfunc.load_model("models:/asr-loaded@stable")
+    (tmp_path / "clip.wav").write_bytes(wav())
+    heard = model.predict(pd.DataFrame({"audio": [wav(), str(tmp_path / "clip.wav")]}))
+    samples, _rate_hz = soundfile.read(io.BytesIO(wav()), dtype="float32")
+    expected = load(tmp_path / "made" / "payload").transcribe(samples).text
+    assert expected
+    assert list(heard["text"]) == [expected, expected]
+
+    with pytest.raises(WrongCall, match=r"row 0 of the column 'audio'\n  got: the audio has 8000 Hz"):
+        model.predict(pd.DataFrame({"audio": [wav(8_000)]}))
+    with pytest.raises(WrongCall, match="the input has no audio"):
+        model.predict(pd.DataFrame({"sound": [b""]}))
+    with pytest.raises(WrongCall, match="the audio cannot be read"):
+        model.predict(pd.DataFrame({"audio": ["no-such.wav"]}))
