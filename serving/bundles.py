@@ -7,21 +7,21 @@ Invariants: a bundle without a valid feature contract is refused before a worker
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contracts.digest import Digest, digest_of, sha256_file
+from contracts.digest import Digest
 from contracts.errors import WrongCall
 from contracts.feature_contract import FeatureContract
 from contracts.registry_entry import RegistryEntry
+from registry.bundle import assemble
 from serving.redaction import Filters
 
 PRICE_USD_PER_CORE_HOUR = 0.04
 """Assumed where the bundle has no registry entry (a bare payload under test)."""
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+ENTRY = "registry_entry.json"
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,20 @@ class Loaded:
     language: str
 
 
-def payload_digest(folder: Path) -> Digest:
-    """The digest of the payload on disk: the name of a bundle that was given as a bare folder."""
-    payload = folder / "payload"
-    files = sorted(path for path in payload.rglob("*") if path.is_file())
-    return digest_of({path.relative_to(payload).as_posix(): sha256_file(path) for path in files})
+def name_of(folder: Path, family: str) -> Digest:
+    """What a folder that was handed over is called.
 
-
-def describe(folder: Path, digest: Digest | None = None) -> Loaded:
-    """Read a bundle's folder; raises WrongCall where it is none, Corrupt where a document is malformed.
-
-    Without `digest` the folder's own name counts where it is a digest (the verified cache), else the payload's digest.
+    A restored bundle has the digest of its manifest, which its files and its registry entry determine; a bare payload
+    without an entry has the digest of its files.
     """
+    entry = folder / ENTRY
+    version = RegistryEntry.parse(entry.read_bytes(), where=str(entry)).version if entry.is_file() else ""
+    manifest = assemble(folder, family=family, version=version)
+    return manifest.digest() if version else manifest.payload_digest
+
+
+def describe(folder: Path, digest: Digest) -> Loaded:
+    """Read a bundle's folder; raises WrongCall where it is none, Corrupt where a document is malformed."""
     contract = folder / "payload" / "feature_contract.json"
     if not contract.is_file():
         raise WrongCall(
@@ -61,11 +63,9 @@ def describe(folder: Path, digest: Digest | None = None) -> Loaded:
             expected="a folder with payload/feature_contract.json",
             next_step="restore one: soundcheck restore BUNDLE --into DIR",
         )
-    name = folder.resolve().name
-    digest = digest or (name if _DIGEST.fullmatch(name) else payload_digest(folder))
     filters = folder / "safety_filters.json"
     price, cores, language = PRICE_USD_PER_CORE_HOUR, 1.0, "en"
-    entry_file = folder / "registry_entry.json"
+    entry_file = folder / ENTRY
     if entry_file.is_file():
         entry = RegistryEntry.parse(entry_file.read_bytes(), where=str(entry_file))
         price, cores = entry.resource_envelope.price_usd_per_core_hour, entry.resource_envelope.cpu_cores

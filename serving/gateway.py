@@ -31,15 +31,16 @@ import uvicorn
 from contracts.digest import Digest
 from contracts.errors import DependencyFailed, SoundcheckError, WrongCall
 from contracts.serving_api import MAX_FRAME_BYTES
+from registry.bundle import cached
 from registry.store import Store, open_store
 from serving.api import Api
-from serving.bundles import Loaded, describe
+from serving.bundles import Loaded, describe, name_of
 from serving.calls import Desk
 from serving.ingress import Keys, Pseudonyms, salt
 from serving.metrics import Metrics
 from serving.pool import WORKER_COMMAND, WorkerSettings
 from serving.presence import announce, withdraw
-from serving.router import Family, pinned
+from serving.router import POINTERS, Family, pinned
 from serving.shadow import Shadow
 from serving.telemetry import Recorder
 
@@ -58,6 +59,7 @@ class Settings:
     families: tuple[str, ...] = ()
     serve: tuple[tuple[str, str], ...] = ()
     store_url: str = "file://store"
+    pointers: str = POINTERS
     host: str = "127.0.0.1"
     port: int = 0
     ready_file: Path | None = None
@@ -101,7 +103,7 @@ class Gateway:
         )
         self._given: dict[Digest, Loaded] = {}
         self.families = {
-            name: Family(name, self._fetch, workers, self.metrics, self._announce)
+            name: Family(name, self._fetch, workers, self.metrics, self._announce, settings.pointers)
             for name in dict.fromkeys((*settings.families, *self._pinned))
         }
         self.desk = Desk(
@@ -125,8 +127,6 @@ class Gateway:
 
     async def _fetch(self, digest: Digest) -> Loaded:
         """A bundle on disk, from the verified cache unless it was given as a folder."""
-        from registry.bundle import cached
-
         if digest in self._given:
             return self._given[digest]
         folder = await asyncio.to_thread(cached, self.store, digest, self.settings.home / "cache")
@@ -137,15 +137,17 @@ class Gateway:
         self._url = url
         poll_s = self.settings.poll_s
         for name, bundle in self._pinned.items():
-            self.families[name].aim(pinned(name, bundle if isinstance(bundle, str) else self._given_folder(bundle)))
+            self.families[name].aim(
+                pinned(name, bundle if isinstance(bundle, str) else self._given_folder(name, bundle))
+            )
             self._tasks.append(asyncio.create_task(self.families[name].prepare(poll_s)))
         for name, family in self.families.items():
             if name not in self._pinned:
                 self._tasks.append(asyncio.create_task(family.follow(self.store, poll_s)))
         self._announce()
 
-    def _given_folder(self, folder: Path) -> Digest:
-        loaded = describe(folder)
+    def _given_folder(self, family: str, folder: Path) -> Digest:
+        loaded = describe(folder, name_of(folder, family))
         self._given[loaded.digest] = loaded
         return loaded.digest
 
@@ -278,6 +280,7 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
     parser.add_argument("--family", action="append", default=[], help="a family whose pointer is followed")
     parser.add_argument("--serve", action="append", default=[], type=_pin, help="FAMILY=BUNDLE: without a pointer")
     parser.add_argument("--store", default=Settings.store_url, help="where the store is")
+    parser.add_argument("--pointers", default=Settings.pointers, help="prefix of the pointers that are followed")
     parser.add_argument("--host", default=Settings.host)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--ready-file", type=Path, help="written with url, port and pid once the port is bound")

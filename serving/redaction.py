@@ -25,6 +25,7 @@ EMAIL = "[email]"
 _SPOKEN = r"\b(?:zero|oh|one|two|three|four|five|six|seven|eight|nine)\b"
 _DIGIT = rf"(?:\d|{_SPOKEN})"
 _GAP = r"[\s.,()/-]{0,3}"
+_OPEN_GAP = re.compile(_GAP)
 _RUN = re.compile(rf"\+?{_DIGIT}(?:{_GAP}{_DIGIT})*", re.IGNORECASE)
 _ONE = re.compile(_DIGIT, re.IGNORECASE)
 _NAME = r"[\w.+-]+"
@@ -95,7 +96,7 @@ def redact_partial(text: str, committed: int, filters: Filters) -> tuple[str, in
     prefix = " ".join(text.split()[:committed])
     if filters.get("redact_digits_over") is not None:
         runs = list(_RUN.finditer(prefix))
-        if runs and len(prefix) - runs[-1].end() <= 1:
+        if runs and _OPEN_GAP.fullmatch(prefix, runs[-1].end()):
             prefix = prefix[: runs[-1].start()]
     if filters.get("redact_emails", True):
         prefix = _OPEN_EMAIL.sub("", prefix.rstrip())

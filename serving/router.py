@@ -26,9 +26,13 @@ from serving.pool import Pool, Worker, WorkerSettings
 log = logging.getLogger(__name__)
 
 
-def pointer_name(family: str) -> str:
+POINTERS = "families"
+"""Prefix of production's pointers; a staged replay has pointers of its own."""
+
+
+def pointer_name(family: str, prefix: str = POINTERS) -> str:
     """The pointer that holds a family's route table."""
-    return f"families/{family}"
+    return f"{prefix}/{family}"
 
 
 def routed(table: RouteTable) -> tuple[Digest, ...]:
@@ -60,8 +64,10 @@ class Family:
         settings: WorkerSettings,
         metrics: Metrics,
         on_change: Callable[[], None],
+        pointers: str = POINTERS,
     ) -> None:
         self.name = name
+        self._pointer = pointer_name(name, pointers)
         self.table: RouteTable | None = None
         self.target: RouteTable | None = None
         self.store_error = ""
@@ -91,9 +97,9 @@ class Family:
     async def look(self, store: Store) -> None:
         """Read the pointer once; a new content becomes the target."""
         try:
-            pointer = await asyncio.to_thread(store.pointer, pointer_name(self.name))
+            pointer = await asyncio.to_thread(store.pointer, self._pointer)
             if pointer is not None and pointer.version != self._pointer_version:
-                self.aim(RouteTable.parse(pointer.content, where=pointer_name(self.name)))
+                self.aim(RouteTable.parse(pointer.content, where=self._pointer))
                 self._pointer_version = pointer.version
             self._looked, self.store_error = True, ""
         except (SoundcheckError, OSError) as error:

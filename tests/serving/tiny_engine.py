@@ -1,7 +1,8 @@
 """A deterministic engine for tests: says a word of its payload's list for every half second, by how loud it is.
 
 It implements speech.runtimes.Runtime with real per-stream state, and obeys commands hidden in the audio: a sample of
-exactly CRASH ends the process, SLOW takes a second, FAIL raises an error that quotes private text.
+exactly CRASH ends the process (once: a marker file remembers), SLOW takes a second, FAIL raises an error that quotes
+private text.
 """
 
 from __future__ import annotations
@@ -73,4 +74,4 @@ def load(payload: Path, *, threads: int = 1) -> TinyRuntime:
     settings = json.loads((payload / "runtime.json").read_text())
     if settings.get("broken"):
         raise ValueError("this payload cannot be loaded")
-    return TinyRuntime(settings["words"], payload / "crashed")
+    return TinyRuntime(settings["words"], Path(settings["marker"]))
