@@ -14,10 +14,11 @@ from contracts.digest import Digest, short
 from contracts.ledger_event import LedgerEvent
 from pages.figures import clock, plain
 
-BOX = (98.0, 36.0)
+BOX = (96.0, 36.0)
 """Width and height of a document's box, in the graph's own unit."""
-_STEP = (116.0, 50.0)
+_STEP = (112.0, 50.0)
 _TOP = 42.0
+_LANE = 9.0
 
 
 class Box(NamedTuple):
@@ -66,16 +67,42 @@ def graph(events: Sequence[LedgerEvent]) -> Graph:
         Column(_name(event), clock(event.at).removesuffix(" UTC"), (number + shift - 1) * _STEP[0])
         for number, event in enumerate(steps)
     )
-    curves = dict.fromkeys(
-        _curve(boxes[source], boxes[made])
+    curves, bottom = _curves(steps, boxes)
+    width = max(filled, default=0) * _STEP[0] + BOX[0]
+    return Graph(width, max(bottom, _TOP), heads, tuple(boxes.values()), curves)
+
+
+def _curves(steps: Sequence[LedgerEvent], boxes: dict[Digest, Box]) -> tuple[tuple[str, ...], float]:
+    """Path data of all edges and the lowest place they or the boxes reach.
+
+    An edge to the next column is one curve; a longer one runs below the boxes it passes, and all long edges of one
+    document share a lane, so that they can be followed.
+    """
+    floors: dict[float, float] = {}
+    for box in boxes.values():
+        floors[box.x] = max(floors.get(box.x, 0.0), box.y + BOX[1])
+    pairs = dict.fromkeys(
+        (source, made)
         for event in steps
         for source in event.inputs.values()
         for made in event.outputs.values()
         if boxes[source].x < boxes[made].x
     )
-    width = (max(filled, default=0)) * _STEP[0] + BOX[0]
-    height = _TOP + max(filled.values(), default=0) * _STEP[1] - (_STEP[1] - BOX[1])
-    return Graph(width, max(height, _TOP), heads, tuple(boxes.values()), tuple(curves))
+    reach: dict[Digest, float] = {}
+    for source, made in pairs:
+        reach[source] = max(reach.get(source, 0.0), boxes[made].x)
+    lanes: dict[Digest, float] = {}
+    for source in sorted(reach, key=lambda one: (reach[one] - boxes[one].x, boxes[one].y)):
+        passed = [floor for x, floor in floors.items() if boxes[source].x < x < reach[source]]
+        if not passed:
+            continue
+        lane = max(passed) + _LANE
+        crossing = {lanes[one] for one in lanes if boxes[one].x < reach[source] and boxes[source].x < reach[one]}
+        while any(abs(lane - taken) < _LANE for taken in crossing):
+            lane += _LANE
+        lanes[source] = lane
+    drawn = tuple(_curve(boxes[source], boxes[made], lanes.get(source)) for source, made in pairs)
+    return drawn, max([*floors.values(), *(lane + 2 for lane in lanes.values())], default=0.0)
 
 
 def _name(event: LedgerEvent) -> str:
@@ -98,8 +125,15 @@ def _columns(steps: Sequence[LedgerEvent]) -> tuple[dict[Digest, int], dict[Dige
     return column, roles, set(column) - written
 
 
-def _curve(source: Box, made: Box) -> str:
+def _curve(source: Box, made: Box, lane: float | None) -> str:
     start, end = source.x + BOX[0], made.x
     first, last = source.y + BOX[1] / 2, made.y + BOX[1] / 2
-    bend = max((end - start) / 2, 8.0)
-    return f"M{start:g} {first:g}C{start + bend:g} {first:g} {end - bend:g} {last:g} {end:g} {last:g}"
+    gap = _STEP[0] - BOX[0]
+    if lane is None or end - start <= gap:
+        middle = (start + end) / 2
+        return f"M{start:g} {first:g}C{middle:g} {first:g} {middle:g} {last:g} {end:g} {last:g}"
+    down, up = start + gap, end - gap
+    return (
+        f"M{start:g} {first:g}C{down:g} {first:g} {start:g} {lane:g} {down:g} {lane:g}"
+        f"H{up:g}C{end:g} {lane:g} {up:g} {last:g} {end:g} {last:g}"
+    )

@@ -62,10 +62,11 @@ class Mark(NamedTuple):
 
 
 class Forest(NamedTuple):
-    """Differences of one metric on one axis, worst first; `more` holds the rows that did no worse."""
+    """One metric on one axis, worst first; `heads` name the two columns of numbers, `more` did no worse."""
 
     title: str
     unit: str
+    heads: tuple[str, str]
     axis: Axis
     marks: tuple[Mark, ...]
     more: tuple[Mark, ...] = ()
@@ -105,7 +106,7 @@ def axis(values: Iterable[float], label: Scale, *, signed: bool, wanted: int = 5
     if high - low < 1e-9:
         low, high = low - 0.01 / label.factor, high + 0.01 / label.factor
     padding = (high - low) * _PADDING
-    low, high = low - padding * (low < 0), high + padding
+    low, high = low - padding * signed, high + padding
     raw = (high - low) * label.factor / wanted
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * one for one in (1, 2, 5, 10) if power * one >= raw * 0.999)
@@ -136,7 +137,8 @@ def _forest(title: str, group: list[Comparison]) -> Forest:
     few = max(_FEW, sum(row.kind != Value.PASS for row in rows))
     few = len(rows) if len(rows) <= few + 3 else few
     unit = (label.points or label.unit) if differences else label.unit
-    return Forest(title, unit, drawn, tuple(rows[:few]), tuple(rows[few:]))
+    heads = ("stable -> candidate", f"{unit} [interval]") if differences else ("candidate", "held to")
+    return Forest(title, unit, heads, drawn, tuple(rows[:few]), tuple(rows[few:]))
 
 
 def _places(one: Comparison) -> tuple[float | None, float | None, float | None, float | None]:
@@ -154,8 +156,8 @@ def _minus(value: float | None) -> float | None:
 
 def _mark(one: Comparison, drawn: Axis, differences: bool) -> Mark:
     point, low, high, bound = (None if value is None else drawn.at(value) for value in _places(one))
-    said = difference(one) or change(one)
-    support = f"{one.speakers:,}"
+    said = difference(one) or limit(one)
+    people = many(one.speakers, "speaker")
     return Mark(
         name=slice_name(one.slice),
         exact=plain(one.slice),
@@ -163,10 +165,10 @@ def _mark(one: Comparison, drawn: Axis, differences: bool) -> Mark:
         change=change(one),
         difference=said,
         limit=limit(one),
-        support=support,
+        support=f"{one.speakers:,}",
         word=one.verdict.value.upper(),
         kind=one.verdict.value,
-        title=f"{plain(one.slice)}: {change(one)}, {said}, {limit(one)}, {many(one.speakers, 'speaker')}",
+        title=", ".join(filter(None, dict.fromkeys((plain(one.slice), change(one), said, limit(one), people)))),
         point=point,
         low=low,
         high=high,
@@ -190,9 +192,9 @@ def _stage_forest(label: Scale, group: list[SliceEvidence]) -> Forest:
     values = [value for one in group for value in (one.estimate, one.lower, one.upper, one.margin) if value is not None]
     drawn = axis(values, label, signed=True, wanted=4)
     ordered = sorted(group, key=lambda one: (-_STATES[one.state].severity, one.slice != "overall", one.slice))
-    return Forest(
-        label.label, label.points or label.unit, drawn, tuple(_evidence_mark(one, label, drawn) for one in ordered)
-    )
+    rows = tuple(_evidence_mark(one, label, drawn) for one in ordered)
+    unit = label.points or label.unit
+    return Forest(label.label, unit, ("stable -> canary", f"{unit} [interval]".strip()), drawn, rows)
 
 
 def _evidence_mark(one: SliceEvidence, label: Scale, drawn: Axis) -> Mark:

@@ -114,7 +114,8 @@ def quality_row(view: ReleaseView) -> Row:
     if slices := worst_first(one for one in compared if one.slice != "overall"):
         one = slices[0]
         figures = ", ".join(filter(None, (difference(one) or change(one), limit(one))))
-        parts.append(f"worst slice {slice_name(one.slice)}  {figures}")
+        worse = one.verdict.value.severity > max((whole.verdict.value.severity for whole in overall), default=-1)
+        parts.insert(0 if worse else len(parts), f"worst slice {slice_name(one.slice)}  {figures}")
     value = view.gate.quality.value if view.gate else worst(one.verdict for one in compared).value
     return Row("quality", value, tuple(parts) or ("no comparison was made",))
 
@@ -266,7 +267,8 @@ def headline(view: ReleaseView) -> str:
         by = f"approved by {' and '.join(decided)}" if decided else "no approval recorded"
         return f"{canary}, {by}, promoted {clock(promoted_at(view))}"
     if view.outcome == "waiting":
-        return "waits for approval"
+        done = [plain(event.step).replace("_", " ") for event in view.events if event.outcome == "complete"]
+        return "waits for approval" if view.evidence else f"not finished, last step {done[-1] if done else 'none'}"
     if view.outcome == "stopped":
         return f"stopped at {plain(view.stopped_at or 'a step that is not named')}, stable is unchanged"
     wanted = "reject" if view.outcome == "rejected" else "hold"

@@ -9,19 +9,38 @@ Source: pages.md (Release report).
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from contracts.digest import short
-from contracts.verdict import Value
+from contracts.digest import Digest, short
+from contracts.verdict import Value, Verdict
 from pages import lineage, plots
 from pages.figures import duration, many, milliseconds, moment, plain, size, typographic
-from pages.reading import Row, bundle_bytes, commands, headline, rows, signature, target
+from pages.reading import (
+    NOT_REACHED,
+    Row,
+    bundle_bytes,
+    bundle_row,
+    canary_row,
+    commands,
+    headline,
+    privacy_row,
+    provenance_row,
+    quality_row,
+    rollback_row,
+    safety_row,
+    serving_row,
+    signature,
+    target,
+)
 from pages.stops import stop_of
 from pages.view import ReleaseView
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from markdown_it.token import Token
     from markupsafe import Markup
 
 _OUTCOMES = {
@@ -52,7 +71,9 @@ def render(view: ReleaseView) -> str:
         "headline": headline(view),
         "answers": [] if view.outcome == "promoted" else stop_of(view).answers(),
         "facts": _header_facts(view),
-        "tiles": [tile(row) for row in rows(view)],
+        "reasons": _reasons(view),
+        "tiles": tiles(view),
+        "not_reached": NOT_REACHED,
         "commands": commands(view),
         "forests": plots.forests(view.score.comparisons) if view.score else (),
         "latencies": plots.latencies(view.timing, view.replay, view.policy.serving),
@@ -70,7 +91,18 @@ def render(view: ReleaseView) -> str:
         "evidence_digest": view.evidence.digest() if view.evidence else None,
         "signature": signature,
     }
-    return _template().render(page)
+    return _template().render(page, prose=prose(digests(view)))
+
+
+def _reasons(view: ReleaseView) -> list[tuple[str, Value, str]]:
+    """(gate, verdict, sentence) of everything the gates and the replay had to say, worst first."""
+    found: list[tuple[str, Verdict | None]] = []
+    if view.gate:
+        gate = view.gate
+        found += [("quality", gate.quality), ("serving", gate.serving), ("safety", gate.safety)]
+        found.append(("provenance", gate.provenance))
+    judged = [(name, one.value, reason) for name, one in found if one for reason in one.reasons]
+    return sorted(judged, key=lambda one: -one[1].severity)
 
 
 class Tile(NamedTuple):
@@ -83,10 +115,25 @@ class Tile(NamedTuple):
     rest: tuple[str, ...]
 
 
-def tile(row: Row) -> Tile:
-    """A summary row as a tile."""
+def tiles(view: ReleaseView) -> list[Tile]:
+    """The summary: quality, serving, safety, provenance, privacy, rollback, canary, bundle."""
+    judged = [
+        quality_row(view),
+        serving_row(view),
+        safety_row(view),
+        provenance_row(view),
+        privacy_row(view),
+        rollback_row(view),
+        canary_row(view),
+        bundle_row(view)._replace(parts=bundle_row(view).parts[:2]),
+    ]
+    return [_tile(row) for row in judged]
+
+
+def _tile(row: Row) -> Tile:
     lead, *rest = row.parts
-    return Tile(row.label, row.word or "NOT REACHED", row.value or "none", lead, tuple(rest))
+    word = NOT_REACHED.upper() if lead == NOT_REACHED else row.word
+    return Tile(row.label, word, row.value or "none", lead, tuple(rest))
 
 
 class Stage(NamedTuple):
@@ -201,14 +248,42 @@ def is_digest(value: object) -> bool:
 def card(markdown: str) -> Markup:
     """A model card as HTML: its own tags are escaped, images are left out, headings go below the page's own."""
     from markdown_it import MarkdownIt
-    from markupsafe import Markup
+    from markupsafe import Markup, escape
 
-    reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink"])
+    def image(_: object, tokens: Sequence[Token], index: int, *_rest: object) -> str:
+        return f"[image left out: {escape(tokens[index].content)}]"
+
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table")
+    reader.add_render_rule("image", image)
     tokens = reader.parse(markdown)
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(int(token.tag[1]) + 2, 6)}"
     return Markup(reader.renderer.render(tokens, reader.options, {}))  # noqa: S704 - html is off, text is escaped
+
+
+def digests(view: ReleaseView) -> frozenset[Digest]:
+    """Every digest that the view's ledger events, bundle and release name."""
+    named = {digest for event in view.events for digest in (*event.inputs.values(), *event.outputs.values())}
+    return frozenset(named | {one for one in (view.release, view.bundle, view.stable_bundle) if one})
+
+
+def prose(known: frozenset[Digest]) -> Callable[[str], Markup]:
+    """A writer of sentences: escaped, with true signs; digests, whole or short, are drawn short and copy whole."""
+    from markupsafe import Markup, escape
+
+    whole = {short(one): one for one in known}
+    draw = Markup('<code class="digest" title="{0}" data-digest="{0}">{1}<span class="tail">{2}</span></code>')
+
+    def write(text: str) -> Markup:
+        parts = re.split(r"\b([0-9a-f]{64}|[0-9a-f]{12})\b", plain(text))
+        drawn = [escape(typographic(part)) for part in parts]
+        for number, part in list(enumerate(parts))[1::2]:
+            digest = whole.get(part, part if len(part) == 64 else "")
+            drawn[number] = draw.format(digest, short(digest), digest[len(short(digest)) :]) if digest else escape(part)
+        return Markup("").join(drawn)
+
+    return write
 
 
 @cache
@@ -222,6 +297,6 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"typographic": typographic, "short": short, "moment": moment, "bytes": size, "plain": plain}
+    environment.filters |= {"typographic": typographic, "moment": moment, "bytes": size, "plain": plain}
     environment.globals |= {"many": many, "box": lineage.BOX}
     return environment.get_template("release.html.j2")

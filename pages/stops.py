@@ -105,6 +105,8 @@ def _evidence_figures(one: SliceEvidence, metric: Scale) -> str:
 
 
 def _undecided(view: ReleaseView) -> Stop:
+    if view.outcome == "waiting" and view.evidence is None:
+        return Stop("", "", "", "", f"{_again(view)} goes on where it stopped")
     if view.outcome == "waiting":
         needed = many(view.policy.approvals.quorum, "approval")
         return Stop("", "", "", f"{needed} of this evidence", approve_line(view))

@@ -1,7 +1,8 @@
 """Plain text for a terminal: the end of a release, and where a family stands.
 
-Boundary: no I/O, no colour (the caller may add it); ASCII, so that every terminal and log shows it.
-Invariants: no line is wider than `width` unless one word is; control characters of documents never reach a terminal.
+Boundary: no I/O, no colour (the caller may add it); its own signs are ASCII, so that every terminal and log shows them.
+Invariants: no line is wider than `width` unless one word or one command is (a command copies whole); control
+characters of documents never reach a terminal.
 Source: pages.md ("Terminal, end of a release").
 """
 
@@ -65,7 +66,7 @@ def _wrapped(prefix: str, parts: list[str], width: int) -> list[str]:
     for part in parts:
         if lines and len(lines[-1]) + len(_GAP) + len(part) <= room:
             lines[-1] += _GAP + part
-        elif len(part) <= room:
+        elif len(part) <= room or part.startswith("soundcheck "):
             lines.append(part)
         else:
             lines += textwrap.wrap(part, room, break_long_words=False, break_on_hyphens=False)
@@ -112,7 +113,8 @@ def _history(history: tuple[HistoryRow, ...]) -> list[str]:
 def _agreement(view: StatusView, width: int) -> list[str]:
     if not view.differences:
         return ["  ledger, pointer and mirror agree"]
-    lines = [f"  {len(view.differences)} of the ledger's views disagree with it; the ledger is right"]
+    verb = "disagrees" if len(view.differences) == 1 else "disagree"
+    lines = [f"  {len(view.differences)} of the ledger's views {verb} with it; the ledger is right"]
     for sentence in view.differences:
         lines += _wrapped("    - ", [plain(sentence)], width)
     return lines

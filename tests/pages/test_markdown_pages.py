@@ -1,0 +1,207 @@
+"""The approval form and the step artifacts: what they say, that they render as meant, that nothing planted is alive."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import cast
+
+import pytest
+import release_documents
+import release_examples
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from contracts.document import Document
+from contracts.errors import WrongCall
+from contracts.policy import Waiver
+from contracts.reports import DriftReport
+from contracts.routing import RouteTable
+from contracts.verdict import Value
+from pages.approval import markdown
+from pages.markdown import code, table, text
+from pages.steps import STEPS, artifact
+from pages.view import ReleaseView
+
+PLANTED = "<script>alert(1)</script> | `x` **y** [z](javascript:1)"
+
+
+def html(source: str) -> str:
+    return cast(str, MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(source))
+
+
+def test_form_opens_with_one_line_of_verdict(release: ReleaseView) -> None:
+    assert markdown(release).splitlines()[0] == (
+        "**\u2713 PASS** asr-commands **v2** instead of v1: quality PASS, serving PASS, safety PASS, provenance PASS, "
+        "privacy PASS, rollback PASS, canary PASS"
+    )
+
+
+def test_form_is_never_pass_with_a_document_missing(release: ReleaseView) -> None:
+    first = markdown(dataclasses.replace(release, canary=None)).splitlines()[0]
+    assert first.startswith("**? INCONCLUSIVE**")
+    assert first.endswith("canary NOT REACHED")
+
+
+def test_form_of_a_stop_is_fail(stop: ReleaseView) -> None:
+    assert markdown(stop).startswith("**\u2717 FAIL** asr-commands **v3**")
+
+
+def test_slices_stand_worst_first_and_marked(stop: ReleaseView) -> None:
+    rows = [line for line in markdown(stop).splitlines() if line.startswith("| `")]
+    assert rows[0] == (
+        "| `accent=scottish&noise=20db` commands | 20.9% | 35.7% | +14.8 \\[+11.3, +18.3] | margin 3.0 | 44 "
+        "| \u2717 FAIL |"
+    )
+    assert "**high risk**" in rows[1]
+    assert "**protected**" in rows[2]
+    assert len(rows) == 30
+    verdicts = [row.split("|")[-2].split()[-1] for row in rows]
+    assert verdicts == sorted(verdicts, key=lambda word: -Value(word.lower()).severity)
+
+
+def test_form_names_target_evidence_and_the_terminal_alternative(release: ReleaseView) -> None:
+    form = markdown(release)
+    assert release.evidence
+    digest = release.evidence.digest()
+    assert f"target v1 `{release.stable_bundle}`" in form
+    assert "rehearsed in 0.42 s" in form
+    assert "command `soundcheck rollback asr-commands --key KEY --reason TEXT`" in form
+    assert f"soundcheck approve asr-commands --key KEY --evidence {digest} --decision promote" in form
+    assert f"evidence `{digest}`" in form
+
+
+def test_risks_name_what_is_not_covered(release: ReleaseView) -> None:
+    assert release.train
+    assert release.score
+    few = release.score.comparisons[3].model_copy(update={"unit": "utterance", "speakers": 6})
+    view = dataclasses.replace(
+        release,
+        replay=None,
+        train=release.train.model_copy(update={"leakage": "inconclusive: third-party model"}),
+        score=release.score.model_copy(update={"comparisons": (few,)}),
+        policy=release.policy.model_copy(
+            update={"waivers": (Waiver(check="leakage", reason="public model", owner="r.manager"),)}
+        ),
+    )
+    risk = markdown(view).split("### Risk")[1].split("###")[0]
+    assert "- **staged replay** was not reached" in risk
+    assert "speaks for its 6 speakers alone" in risk
+    assert "manual review is mandatory for `accent=scottish&noise=5db`" in risk
+    assert "training data leakage: inconclusive: third-party model" in risk
+    assert "leakage is waived by r.manager: public model" in risk
+    assert "**unsigned**" in risk
+
+
+def test_first_release_has_no_way_back(first_release: ReleaseView) -> None:
+    form = markdown(first_release)
+    assert "as the first stable" in form.splitlines()[0]
+    assert "None: this is the first release" in form
+    assert "| none | 6.1% | none | ceiling 35.0% |" in form
+
+
+def test_form_without_evidence_decides_nothing(empty: ReleaseView) -> None:
+    assert "There is no evidence to decide about yet." in markdown(empty)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_step_has_an_artifact_of_a_view(step: str, release: ReleaseView, empty: ReleaseView) -> None:
+    whole = artifact(step, release)
+    assert whole.strip()
+    assert "Not reached." not in whole
+    assert artifact(step, empty).strip()
+
+
+def document_of(name: str) -> Document:
+    view = release_examples.promoted()
+    table_now = RouteTable(
+        family="asr-commands",
+        version=14,
+        stable=view.bundle,
+        warm=(release_documents.name_of("bundle v1"),),
+        ledger_sequence=29,
+        ledger_head=release_documents.name_of("head"),
+        moved_at="2026-11-20T14:02:31Z",
+        actor="r.manager",
+        reason="approved",
+    )
+    documents = {
+        "capture": view.train,
+        "register": view.entry,
+        "score": view.score,
+        "gate": view.gate,
+        "package": view.manifest,
+        "stage": view.replay,
+        "canary": view.canary,
+        "approve": view.approvals[0],
+        "promote": table_now,
+    }
+    found = documents[name]
+    assert found
+    return found
+
+
+SAID = {
+    "capture": ("**Captured** asr-commands v2", "9,480 utterances, 2.6 h, 312 speakers"),
+    "register": ("**Registered** asr-commands v2", "| owner | speech-commands team |"),
+    "score": ("30 comparisons on commands", "and 22 more slices that did no worse"),
+    "gate": ("**\u2713 PASS** asr-commands v2 at the gate", "manual review is mandatory"),
+    "package": ("27 files, 47.3 MB", "`soundcheck restore "),
+    "stage": ("golden outputs 12 of 12 equal, rollback 0.42 s, 0 of 24", "60 requests at concurrency 4"),
+    "canary": ("**\u2713 PASS** canary: promote", "**wide**: promote after 39.4 s"),
+    "approve": ("**promote** by r.manager (signed with `3f9a", "Scottish in noise looked at by hand"),
+    "promote": ("**Serving** asr-commands, route table 14", "2026-11-20 14:02:31 UTC"),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_step_has_an_artifact_of_its_document(step: str) -> None:
+    said = artifact(step, document_of(step))
+    for sentence in SAID[step]:
+        assert sentence in said
+
+
+def test_canary_quantiles_are_shares_where_the_plan_is_known(release: ReleaseView) -> None:
+    assert "| overall | latency over 900 ms | 2.1% | 1.2% |" in artifact("canary", release)
+
+
+def test_evidence_lists_its_documents(release: ReleaseView) -> None:
+    assert release.evidence
+    said = artifact("approve", release.evidence)
+    assert f"**Evidence** `{release.evidence.digest()}`" in said
+    assert f"| bundle | `{release.bundle}` |" in said
+
+
+def test_unknown_step_and_unknown_document_are_wrong_calls(release: ReleaseView) -> None:
+    with pytest.raises(WrongCall, match="there is no artifact for this step\n  got: dance\n  expected: capture, "):
+        artifact("dance", release)
+    drift = DriftReport(family="f", bundle="0" * 64, released={}, measured={}, verdict=release_documents.PASS)
+    with pytest.raises(WrongCall, match="there is no artifact for this kind of document\n  where: step score\n"):
+        artifact("score", drift)
+
+
+@given(st.text())
+def test_text_of_a_document_opens_nothing(value: str) -> None:
+    for source in (f"- a {text(value)}", "\n".join(table(("a", "b"), [(text(value), "end")])), f"a {code(value)}"):
+        shown = html(source)
+        for tag in ("<script", "<a ", "<img", "<em>", "<strong>", "<h1"):
+            assert tag not in shown
+        assert shown.count("<td") == (2 if source.startswith("|") else 0)
+
+
+def test_planted_markup_is_inert_in_form_and_artifacts(release: ReleaseView) -> None:
+    assert release.entry
+    note = release.approvals[0].model_copy(update={"note": PLANTED, "approver": PLANTED})
+    view = dataclasses.replace(
+        release,
+        version=PLANTED,
+        stable_version=PLANTED,
+        entry=release.entry.model_copy(update={"owner": PLANTED}),
+        approvals=(note,),
+        policy_changes=(PLANTED,),
+    )
+    for source in (markdown(view), *(artifact(step, view) for step in STEPS)):
+        shown = html(source)
+        assert "<script" not in shown
+        assert "<a " not in shown
+        assert "<strong>y</strong>" not in shown
