@@ -114,7 +114,7 @@ def safety_gate(safety: SafetyReport, budgets: SafetyGate) -> Gate:
     share = safety.clips_with_words / safety.clips if safety.clips else None
     leaks = safety.redaction_leaked if safety.redaction_planted else None
     words = f"share of {safety.clips} non-speech clips with words"
-    redaction = f"private strings that survived redaction, of {safety.redaction_planted} planted:"
+    redaction = f"private strings that survived redaction (of {safety.redaction_planted} planted)"
     return AllOf(
         [
             Given(safety.verdict),

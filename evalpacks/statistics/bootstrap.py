@@ -191,12 +191,13 @@ def _studentised(
 def _resampled_sums(blocks: Sequence[_Blocks], replicates: int, generator: np.random.Generator) -> Floats:
     """Sums of x, d, xx, xd, dd over resampled units, shape (replicates, pairs, 5).
 
-    Units that are alike in every pair are one cell of a multinomial, which is exact and makes 100,000 utterances a few
-    hundred cells.
+    Utterances that are alike in every pair are one cell of a multinomial, which is exact and makes 100,000 of them a
+    few hundred cells. All blocks are of one unit.
     """
     present = np.logical_or.reduce([block.present for block in blocks])
     table = np.column_stack([column for block in blocks for column in (block.x[present], block.d[present])])
-    table, sizes = _distinct_rows(table)
+    by_speaker = blocks[0].unit == "speaker"
+    table, sizes = (table, np.ones(len(table), dtype=np.int64)) if by_speaker else _distinct_rows(table)
     x, d = table[:, 0::2], table[:, 1::2]
     moments = np.stack([x, d, x * x, x * d, d * d], axis=2).reshape(len(table), -1)
     total = int(sizes.sum())

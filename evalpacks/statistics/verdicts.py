@@ -78,7 +78,7 @@ def more_units(interval: Interval, *, margin: float, harm: float, proven: float 
         growth = ((interval.upper_one_sided - harm) / (margin - harm)) ** 2
     else:
         return None
-    return max(1, math.ceil(interval.units * (growth - 1)))
+    return max(1, math.ceil(interval.units * (growth - 1) - _EDGE * interval.units))
 
 
 def shown(metric: Metric, value: float) -> str:
