@@ -9,7 +9,7 @@ or baseline is a verdict (Inconclusive) and never an absence (R4.2).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,8 +71,8 @@ def hypothesis_texts(
     utterance_ids: Sequence[str], table: pd.DataFrame, *, where: str, error: type[SoundcheckError], next_step: str
 ) -> list[str]:
     """The text of each utterance, in order; raises `error` naming the ids that the table repeats or lacks."""
-    refuse_repeats(table["utterance_id"], where=where, error=error)
-    texts = dict(zip(table["utterance_id"].astype(str), table["text"], strict=True))
+    refuse_repeats(table["utterance_id"].tolist(), where=where, error=error)
+    texts = dict(zip(map(str, table["utterance_id"].tolist()), table["text"].tolist(), strict=True))
     missing = [name for name in utterance_ids if not isinstance(texts.get(name), str)]
     if missing:
         raise error(
@@ -85,10 +85,10 @@ def hypothesis_texts(
     return [texts[name] for name in utterance_ids]
 
 
-def refuse_repeats(utterance_ids: Iterable[str], *, where: str, error: type[SoundcheckError]) -> None:
+def refuse_repeats(utterance_ids: Sequence[str], *, where: str, error: type[SoundcheckError]) -> None:
     """Raise `error` where an id occurs twice."""
-    repeated = sorted(name for name, times in Counter(map(str, utterance_ids)).items() if times > 1)
-    if repeated:
+    if len(set(utterance_ids)) < len(utterance_ids):
+        repeated = sorted(str(name) for name, times in Counter(utterance_ids).items() if times > 1)
         raise error(
             f"{len(repeated)} utterance id{' occurs' if len(repeated) == 1 else 's occur'} more than once",
             where=where,
@@ -168,7 +168,7 @@ def score_transcripts(
     >>> score_transcripts(refs, hyps, slices=["accent"])["slices"]["accent=us"]["wer"]
     0.5
     """
-    refuse_repeats(references["utterance_id"], where="references", error=WrongCall)
+    refuse_repeats(references["utterance_id"].tolist(), where="references", error=WrongCall)
     ordered = references.sort_values("utterance_id", ignore_index=True)
     texts = normalize_all(ordered["text"].tolist(), normalizer)
 
