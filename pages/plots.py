@@ -194,7 +194,7 @@ def _stage_forest(label: Scale, group: list[SliceEvidence]) -> Forest:
     ordered = sorted(group, key=lambda one: (-_STATES[one.state].severity, one.slice != "overall", one.slice))
     rows = tuple(_evidence_mark(one, label, drawn) for one in ordered)
     unit = label.points or label.unit
-    return Forest(label.label, unit, ("stable -> canary", f"{unit} [interval]".strip()), drawn, rows)
+    return Forest(label.label, unit, ("stable -> canary", f"{unit or 'difference'} [interval]"), drawn, rows)
 
 
 def _evidence_mark(one: SliceEvidence, label: Scale, drawn: Axis) -> Mark:

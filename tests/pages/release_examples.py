@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 
 from release_documents import (
     PASS,
@@ -98,6 +99,7 @@ def chain(view: ReleaseView) -> tuple[LedgerEvent, ...]:
     return tuple(events)
 
 
+@cache
 def promoted() -> ReleaseView:
     """asr-commands v2, promoted."""
     manifest = bundle_manifest()
@@ -196,6 +198,7 @@ def settled(one: Comparison) -> Comparison:
     return one.model_copy(update={"verdict": PASS, "upper_one_sided": min(one.upper_one_sided or 0, one.margin or 0)})
 
 
+@cache
 def stopped() -> ReleaseView:
     """asr-commands v3, stopped at the gate by noisy Scottish speech."""
     whole = promoted()
@@ -232,6 +235,7 @@ def stopped() -> ReleaseView:
     return dataclasses.replace(view, events=chain(view))
 
 
+@cache
 def nothing() -> ReleaseView:
     """A release that fell over before its first document."""
     return ReleaseView(
@@ -256,6 +260,7 @@ def nothing() -> ReleaseView:
     )
 
 
+@cache
 def first() -> ReleaseView:
     """A first release: no stable, ceilings instead of differences."""
     whole = promoted()

@@ -28,6 +28,8 @@ VIEWS = {
     "nothing": examples.nothing,
     "first": examples.first,
 }
+CRAMPED = """[...document.querySelectorAll('td.n')]
+    .filter(one => one.clientWidth && one.scrollWidth > one.clientWidth + 1).map(one => one.textContent)"""
 PLANTED = "<script>alert(1)</script>"
 
 
@@ -215,12 +217,13 @@ def opened(browser: Browser, path: Path, view: ReleaseView, width: int = 1280, d
 
 
 @pytest.mark.parametrize("name", VIEWS)
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [1280, 720, 390])
 def test_page_fits_the_screen(browser: Browser, tmp_path: Path, width: int, name: str) -> None:
     with opened(browser, tmp_path / "page.html", VIEWS[name](), width) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(CRAMPED) == []
 
 
 def test_page_asks_for_nothing_and_complains_of_nothing(browser: Browser, tmp_path: Path, release: ReleaseView) -> None:
