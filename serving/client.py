@@ -272,7 +272,7 @@ class RunningGateway:
 
 
 def _dead(log: Path, why: str) -> DependencyFailed:
-    tail = log.read_text(errors="replace").strip().splitlines()[-3:]
+    tail = log.read_text(errors="replace").strip().splitlines()[-6:]
     return DependencyFailed(
         "the gateway did not become ready",
         where=str(log),

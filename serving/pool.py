@@ -126,8 +126,10 @@ class Worker:
         ends = time.monotonic() + deadline_s
         for _ in range(2):
             link = await self._linked(ends - time.monotonic())
-            with contextlib.suppress(WorkerGone):
+            try:
                 return await link.transcribe(samples, deadline_s=ends - time.monotonic())
+            except WorkerGone:
+                self._lost(link)
         raise ServingFailure("internal", "the worker died twice over this request")
 
     async def stream(self, *, deadline_s: float) -> LinkStream:
@@ -142,6 +144,12 @@ class Worker:
             answer = await self._link.statistics()
             return {name: value for name, value in answer.items() if name not in ("op", "id")}
         return {}
+
+    def _lost(self, link: Link) -> None:
+        """Whoever notices first that a link has closed keeps the others from using it."""
+        if self._link is link:
+            self._link = None
+            self._ready.clear()
 
     async def _linked(self, deadline_s: float) -> Link:
         if self._link is not None:
@@ -197,14 +205,14 @@ class Worker:
             # A Ctrl+C in a terminal is the gateway's business: it drains first, then ends its workers.
             start_new_session=True,
         )
-        self._link = await self._first_contact(path)
+        link = self._link = await self._first_contact(path)
         self.facts = {
-            **{name: value for name, value in (await self._link.ready).items() if name != "op"},
+            **{name: value for name, value in (await link.ready).items() if name != "op"},
             "cold_start_ms": (time.monotonic() - began) * 1000,
         }
         self.state, self.error = "ready", ""
         self._ready.set()
-        await self._link.closed
+        await link.closed
         self.error = f"exit status {await self._process.wait()}"
 
     async def _first_contact(self, path: Path) -> Link:

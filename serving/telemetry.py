@@ -14,6 +14,7 @@ MILLISECONDS is the time a segment was flushed at: every row in it is older, so 
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import threading
@@ -106,6 +107,8 @@ class Recorder:
             self._wake.set()
 
     def _run(self) -> None:
+        # Imported here, before the first row: it takes a second, and the first rows would wait for it.
+        importlib.import_module("pyarrow.parquet")
         while not self._closing:
             self._wake.wait(FLUSH_S)
             self._wake.clear()

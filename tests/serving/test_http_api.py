@@ -171,13 +171,14 @@ def test_events_are_checked(pinned: RunningGateway, home: Home) -> None:
     good = {"request_id": "0" * 32, "kind": "correction"}
     assert httpx.post(url, json=good, headers=bearer).status_code == 202
     assert httpx.post(url, json=good).status_code == 401
-    for bad in (
+    wrong: list[Any] = [
         {},
         {**good, "kind": "gossip"},
         {**good, "text": "what I said"},
         {**good, "labels": {"accent": "A b"}},
         [],
-    ):
+    ]
+    for bad in wrong:
         response = httpx.post(url, json=bad, headers=bearer)
         assert code_of(response) == "bad_request"
         assert "what I said" not in response.text

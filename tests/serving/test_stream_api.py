@@ -46,7 +46,8 @@ async def everything(websocket: ClientConnection) -> list[dict[str, Any]]:
 
 def test_a_stream_gives_ready_partials_and_one_final(pinned: RunningGateway, home: Home) -> None:
     async def script(websocket: ClientConnection) -> list[dict[str, Any]]:
-        for message in (START, *([CHUNK] * 20), END, END):
+        messages: list[str | bytes] = [START, *([CHUNK] * 20), END, END]
+        for message in messages:
             await websocket.send(message)
         return await everything(websocket)
 
