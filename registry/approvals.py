@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from contracts.approval import Approval
 from contracts.digest import Digest, short
-from contracts.errors import Refused, SoundcheckError
+from contracts.errors import Refused
 from contracts.verdict import Value, Verdict
 from registry.envelopes import APPROVAL_TYPE, verify_envelope
 from registry.keyring import Keyring
@@ -37,35 +37,22 @@ def read_approval(envelope: bytes, evidence: Digest, keyring: Keyring) -> Approv
     return approval
 
 
-def approved(
-    approvals: Iterable[bytes],
-    evidence: Digest,
-    keyring: Keyring,
-    *,
-    quorum: int,
-    mandatory: Sequence[str] = (),
-    builder_key_id: str,
+def judge_decisions(
+    decisions: Iterable[Approval], *, quorum: int, mandatory: Sequence[str] = (), builder: str = ""
 ) -> Verdict:
-    """Whether signed decisions (DSSE envelopes, oldest first) approve the evidence.
+    """Whether decisions about one evidence (oldest first, signatures checked) approve it.
 
     Pass: `quorum` people say promote, every mandatory one among them, and not the builder alone (R8.2, R8.3). Fail:
     one of them said reject. Inconclusive: more is needed; the reasons say what. A person's last decision counts, but a
     rejection is not taken back.
     """
-    decisions: dict[str, Approval] = {}
-    refused: list[str] = []
-    for envelope in approvals:
-        try:
-            approval = read_approval(envelope, evidence, keyring)
-        except SoundcheckError as error:
-            refused.append("not counted: " + error.what + (f" (got {error.got})" if error.got else ""))
-            continue
-        before = decisions.get(approval.approver)
+    last: dict[str, Approval] = {}
+    for approval in decisions:
+        before = last.get(approval.approver)
         if before is None or before.decision != "reject":
-            decisions[approval.approver] = approval
-    builder = keyring.by_id(builder_key_id)
-    value, reasons = _judge(decisions, quorum, mandatory, builder.name if builder else "")
-    return Verdict(value=value, reasons=(*reasons, *refused))
+            last[approval.approver] = approval
+    value, reasons = _judge(last, quorum, mandatory, builder)
+    return Verdict(value=value, reasons=tuple(reasons))
 
 
 def _judge(

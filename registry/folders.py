@@ -14,6 +14,7 @@ import stat
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -49,11 +50,13 @@ def survey(folder: Path) -> tuple[dict[str, Seen], dict[str, str]]:
     faults: dict[str, str] = {}
     with disk("a folder could not be read", str(folder)):
         _walk(folder, "", found, faults)
-    folded: defaultdict[str, list[str]] = defaultdict(list)
+    spellings: defaultdict[str, set[str]] = defaultdict(set)
     for path in found:
-        folded[path.casefold()].append(path)
-    for paths in folded.values():
-        faults.update((path, f"differs only in case from {min(paths)!r}") for path in paths if path != min(paths))
+        for name in accumulate(path.split("/"), "{}/{}".format):
+            spellings[name.casefold()].add(name)
+    for names in spellings.values():
+        first, *others = sorted(names)
+        faults.update((name, f"differs only in case from {first!r}") for name in others)
     return dict(sorted(found.items())), dict(sorted(faults.items()))
 
 

@@ -83,6 +83,12 @@ class Ledger:
                 outputs=dict(outputs or {}),
                 data=dict(data or {}),
             )
+            if not _survives(event):
+                raise WrongCall(
+                    "an event cannot be written: its facts have no exact JSON form",
+                    where=f"family {self.family}, step {step}",
+                    expected="text, truth values, finite numbers below 2**53",
+                )
             if self._create(event):
                 self._accept(event)
                 return event
@@ -128,7 +134,7 @@ class Ledger:
     def _refresh(self) -> None:
         while (content := self._read(len(self._events))) is not None:
             where = f"{self._store.url}, {self.key(len(self._events))}"
-            event = LedgerEvent.from_bytes(content, where=where)
+            event = _read_event(content, where)
             if fault := _link_fault(event, self.family, len(self._events), self._head):
                 raise Corrupt(
                     f"the ledger is broken: {fault}", where=where, next_step=f"run `soundcheck verify {self.family}`"
@@ -161,6 +167,21 @@ class Ledger:
         )
 
 
+def _read_event(content: bytes, where: str) -> LedgerEvent:
+    try:
+        return LedgerEvent.from_bytes(content, where=where)
+    except ValueError as error:  # a number that was edited out of the range that has a canonical form
+        raise Corrupt("a ledger event is not in its canonical form", where=where, got=str(error)) from None
+
+
+def _survives(event: LedgerEvent) -> bool:
+    """Whether an event comes back equal from its bytes; one that does not would make the ledger unreadable."""
+    try:
+        return _read_event(event.to_bytes(), "") == event
+    except (ValueError, Corrupt):
+        return False
+
+
 def _link_fault(event: LedgerEvent, family: str, sequence: int, previous: Digest) -> str | None:
     """Why an event is not the one that belongs at this place of this chain, or None."""
     if event.family != family:
@@ -180,7 +201,7 @@ def chain_faults(stored: Sequence[bytes], family: str, *, anchor: Anchor | None 
     faults, previous = [], GENESIS
     for sequence, content in enumerate(stored):
         try:
-            event = LedgerEvent.from_bytes(content)
+            event = _read_event(content, "")
         except Corrupt as error:
             faults.append(f"event {sequence}: {error.what}")
         else:

@@ -19,7 +19,6 @@ from pydantic import JsonValue
 from contracts.digest import Digest, canonical_json
 from contracts.document import Document
 from contracts.errors import AlreadyExists, Refused, WrongCall
-from registry.approvals import approved
 from registry.envelopes import (
     APPROVAL_TYPE,
     BUNDLE_TYPE,
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
 
 __all__ = [
-    "APPROVAL_TYPE", "BUNDLE_TYPE", "EnrolledKey", "KeyInfo", "KeySigner", "Keyring", "Statement", "approved", "enrol",
+    "APPROVAL_TYPE", "BUNDLE_TYPE", "EnrolledKey", "KeyInfo", "KeySigner", "Keyring", "Statement", "enrol",
     "load_signer", "new_key", "read_keyring", "read_public", "revoke", "sign", "verify_envelope",
 ]  # fmt: skip
 
@@ -64,14 +63,13 @@ def new_key(name: str, folder: Path, now: str) -> KeyInfo:
         info = KeyInfo(name=name, key_id=public.keyid, public=public.keyval["public"], created=now)
     except ValueError:
         raise WrongCall("not a name for a key", got=repr(name), expected="a-z, 0-9, dot, dash, underscore") from None
-    private = folder / (name + KEY_SUFFIX)
+    private, readable = folder / (name + KEY_SUFFIX), folder / (name + PUBLIC_SUFFIX)
     with disk("a key could not be written", str(folder)):
         make_folder(folder)
         try:
-            with new_file(private, mode=0o600) as descriptor:
-                write_all(descriptor, signer.private_bytes)
-            with new_file(folder / (name + PUBLIC_SUFFIX)) as descriptor:
-                write_all(descriptor, info.model_dump_json(indent=2).encode() + b"\n")
+            with new_file(private, mode=0o600) as secret, new_file(readable) as shown:
+                write_all(secret, signer.private_bytes)
+                write_all(shown, info.model_dump_json(indent=2).encode() + b"\n")
         except AlreadyExists as error:
             raise AlreadyExists(
                 f"there is a key named {name!r} already", where=error.where, next_step="choose another name"

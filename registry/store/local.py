@@ -53,8 +53,8 @@ class LocalStore:
             self._writable(target)
             if not target.exists() and self._publish(target, content):
                 return
-            existing = target.read_bytes()
             self._settle(target)
+            existing = target.read_bytes()
         if existing != content:
             raise AlreadyExists(
                 "a create-once key is taken by other bytes",

@@ -1,0 +1,43 @@
+"""Helpers of the registry's tests: folders as dictionaries, and damage behind a store's back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from registry.store import Store
+from registry.store.local import LocalStore
+from registry.store.memory import MemoryStore
+
+Damage = Callable[[Store, str, int], None]
+"""Flips one bit: of which store, of which key or digest, which bit."""
+
+
+def flip_bit(store: Store, key: str, bit: int) -> None:
+    """Damage one bit of an object (or blob, by its key) behind the store's back."""
+    if isinstance(store, MemoryStore):
+        store.objects[key] = flipped(store.objects[key], bit)
+    elif isinstance(store, LocalStore):
+        content = (store.root / key).read_bytes()
+        (store.root / key).unlink()
+        (store.root / key).write_bytes(flipped(content, bit))
+
+
+def flipped(content: bytes, bit: int) -> bytes:
+    """The content with one bit changed; `bit` is counted around."""
+    changed = bytearray(content)
+    changed[bit // 8 % len(changed)] ^= 1 << (bit % 8)
+    return bytes(changed)
+
+
+def write_folder(folder: Path, files: dict[str, bytes]) -> Path:
+    """Write files by relative path."""
+    for path, content in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    return folder
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """The files of a folder by relative path."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
