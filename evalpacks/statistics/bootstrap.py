@@ -10,7 +10,10 @@ in every replicate (bootstrap-t). A replicate is a multinomial count of units, s
 product. Simultaneous bounds use the (1 - alpha) quantile of the maximum over all pairs of |t|; a slice's own one-sided
 bound uses the alpha quantile of its t.
 
-Two corrections for small samples, both needed for the stated error rates (tests and benchmarks measure them):
+Three corrections for small samples, needed for the stated error rates:
+- A slice's own bound is at least that of Student's t. Where few units differ, bootstrap-t alone is under the truth in
+  7 to 12% of runs at 10 to 24 speakers, Student's t alone under-covers where one unit differs; the larger of both is
+  under it in 2 to 6% (1,000 runs each, alpha 5%).
 - In a replicate the spread is at least _FLOOR of the largest residual, so that a replicate which missed the only unit
   with a difference has a finite t. With _FLOOR = 1 / 3.74 one such unit gives the exact Poisson bound of one event
   (4.74 events at 95%).
@@ -261,8 +264,17 @@ def _bounds_without_spread(block: _Blocks, alpha: float, pairs: int) -> _Bounds:
 def _bounds(block: _Blocks, t: Floats, width: float, alpha: float) -> _Bounds:
     estimate = float(block.x.sum() / block.d.sum())
     error = float(np.sqrt((_residuals(block) ** 2).sum()) / block.d.sum())
-    own = estimate - _own_quantile(t, alpha) * error if _own_bound_possible(block, alpha) else math.inf
+    own = math.inf
+    if _own_bound_possible(block, alpha):
+        own = estimate + max(-_own_quantile(t, alpha), _student_quantile(_units(block), alpha)) * error
     return _Bounds(estimate, estimate - width * error, estimate + width * error, own)
+
+
+def _student_quantile(units: int, alpha: float) -> float:
+    """How many of the (uncorrected) standard errors Student's t puts between the estimate and its upper bound."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(units - 1, 1 - alpha)) * math.sqrt(units / (units - 1))
 
 
 def _own_bound_possible(block: _Blocks, alpha: float) -> bool:

@@ -213,3 +213,10 @@ def test_the_one_sided_bound_is_over_the_truth_about_as_often_as_it_says() -> No
     runs = 150
     under = sum((run(whole(draw(seed, speakers=40)))[0].upper_one_sided or 0.0) < 0.0 for seed in range(runs))
     assert under <= 0.11 * runs
+
+
+def test_sparse_differences_do_not_pass_too_easily() -> None:
+    """One utterance a speaker, few of which differ: bootstrap-t alone would be under the truth in 10% of runs."""
+    runs = 200
+    bounds = (run(whole(draw(seed, speakers=15, per_speaker=1)))[0].upper_one_sided for seed in range(runs))
+    assert sum(bound is not None and bound < 0.0 for bound in bounds) <= 0.08 * runs
