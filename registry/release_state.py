@@ -3,13 +3,16 @@
 Boundary: no I/O, no clock; events in, state out.
 Invariants: `fold(events[n:], fold(events[:n])) == fold(events)` for every n, so that a snapshot can be folded on;
 an event the fold does not know changes nothing but sequence and head, so that old code reads new ledgers; a move that
-has no outcome event has not happened, it is an open intent for the start-up to reconcile (R9.1).
+has no outcome event has not happened, it is an open intent for the start-up to reconcile (R9.1); one move that two
+processes recorded (the mover and a start-up that reconciled) is one move; moves stand in the order of the pointer's
+versions, not in the order in which their outcomes were written down (B7, fault 64).
 Source: release-algorithm R9, B0, B1, B6.
 
 The steps and fields that are read:
     package COMPLETE            outputs {"bundle"}; data {"version"} (else the release's version)
-    promote, rollback COMPLETE  outputs {"bundle"}; data {"version", "kind", "actor", "reason"}; data["slices"] marks a
-                                move of slices alone (B6), data["intent"] the sequence of the START it settles
+    promote, rollback COMPLETE  outputs {"bundle", "route_table"}; data {"version", "kind", "actor", "reason"}, and if
+                                wanted: data["slices"] marks a move of slices alone (B6), data["intent"] is the sequence of the
+                                START it settles, data["route_version"] the version of the route table it moved to
     condemn COMPLETE            outputs {"bundle"}
     freeze, unfreeze COMPLETE
     abort COMPLETE              stops its release
@@ -35,7 +38,8 @@ MOVES = ("promote", "rollback")
 class Promotion:
     """One settled move of a family: to which bundle, when (UTC, for people), by whom and why.
 
-    `slices` names the slices that moved (`label=value`); () is a move of the whole family.
+    `slices` names the slices that moved (`label=value`); () is a move of the whole family. `route_table` is the digest
+    of the table moved to ("" where it is not recorded), `route_version` its version, `intent` the START's sequence.
     """
 
     bundle: Digest
@@ -47,6 +51,17 @@ class Promotion:
     reason: str
     sequence: int
     slices: tuple[str, ...] = ()
+    route_table: str = ""
+    route_version: int | None = None
+    intent: int | None = None
+
+    def is_recorded_in(self, moves: Iterable[Promotion]) -> bool:
+        """Whether this very move of the pointer is among `moves` already."""
+        return any(
+            (self.intent is not None and self.intent == move.intent)
+            or (self.route_table != "" and self.route_table == move.route_table)
+            for move in moves
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,15 +194,29 @@ class _Folding:
             reason=_text(event.data.get("reason")),
             sequence=event.sequence,
             slices=_slices(event.data.get("slices")),
+            route_table=event.outputs.get("route_table", ""),
+            route_version=_number(event.data.get("route_version")),
+            intent=_number(event.data.get("intent")),
         )
-        if move.slices:  # B6
-            self._slice_moves.append(move)
+        moves = self._slice_moves if move.slices else self._history  # B6
+        if move.is_recorded_in(moves):
             return
-        self._history.append(move)
-        if move.kind == "rollback" and self._current and self._current != bundle:  # B0
+        place = _place(moves, move)
+        moves.insert(place, move)
+        if moves is self._slice_moves:
+            return
+        if place == len(moves) - 1:
+            self._follow(move)
+            return
+        self._current, self._withdrawn = None, set()
+        for earlier in self._history:
+            self._follow(earlier)
+
+    def _follow(self, move: Promotion) -> None:
+        if move.kind == "rollback" and self._current and self._current != move.bundle:  # B0
             self._withdrawn.add(self._current)
-        self._withdrawn.discard(bundle)  # B1
-        self._current = bundle
+        self._withdrawn.discard(move.bundle)  # B1
+        self._current = move.bundle
 
     def _version(self, event: LedgerEvent, bundle: Digest) -> str:
         release = self._releases.get(event.release)
@@ -251,6 +280,20 @@ def _kind(event: LedgerEvent) -> MoveKind:
 
 def _text(value: JsonValue) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _number(value: JsonValue) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _place(moves: list[Promotion], move: Promotion) -> int:
+    """Where a move belongs: at the end, or before those that the pointer made later but that were written earlier."""
+    if move.route_version is None:
+        return len(moves)
+    place = len(moves)
+    while place and (moves[place - 1].route_version or 0) > move.route_version:
+        place -= 1
+    return place
 
 
 def _slices(value: JsonValue) -> tuple[str, ...]:

@@ -47,7 +47,10 @@ class Story:
     def move(self, step: str, bundle: str, **data: Any) -> Story:
         data = {"version": NAMES.get(bundle, ""), "actor": "r.manager", "reason": "because", **data}
         release = f"release of {data['version']}" if step == "promote" else ""
-        return self.add(step, release=release, outputs={"bundle": bundle, "route_table": "f" * 64}, data=data)
+        return self.add(step, release=release, outputs={"bundle": bundle, "route_table": self._table()}, data=data)
+
+    def _table(self) -> str:
+        return sha256_bytes(b"table %d" % len(self.events))
 
     @property
     def state(self) -> ReleaseState:
@@ -111,6 +114,29 @@ def test_an_intent_is_settled_by_its_own_release_or_by_name() -> None:
     named = story.add("rollback", "fail", data={"intent": 3})
     assert [event.sequence for event in named.state.open_intents] == [0, 2]
     assert [event.sequence for event in story.add("rollback", "fail").state.open_intents] == [0]
+
+
+def test_one_move_that_two_processes_recorded_is_one_move() -> None:
+    """Fault 3: the mover writes its outcome after a start-up has reconciled its intent."""
+    story = Story().promote(V1).add("promote", "start", release="r2")
+    for _ in range(2):
+        story.add("promote", release="r2", outputs={"bundle": V2}, data={"version": "v2", "intent": 1})
+    assert [move.version for move in story.state.history] == ["v1", "v2"]
+    table = {"bundle": V3, "route_table": "e" * 64}
+    for _ in range(2):
+        story.add("promote", release="r3", outputs=table, data={"version": "v3"})
+    assert [move.version for move in story.state.history] == ["v1", "v2", "v3"]
+
+
+def test_moves_stand_in_the_order_of_the_pointer_and_not_of_the_outcomes() -> None:
+    """B7, faults 32 and 64: the promotion moved first, the rollback second, and wrote its outcome first."""
+    story = Story().promote(V1, route_version=1).promote(V2, route_version=2)
+    story.rollback(V1, route_version=4)
+    assert story.state.withdrawn == {V2}
+    state = story.promote(V3, route_version=3).state
+    assert [move.version for move in state.history] == ["v1", "v2", "v3", "v1"]
+    assert state.current == V1, "as the pointer says"
+    assert state.withdrawn == {V3}, "the rollback left v3"
 
 
 def test_packages_are_remembered_with_their_version() -> None:
@@ -178,6 +204,7 @@ event_fields = st.fixed_dictionaries(
                 "kind": st.sampled_from(["promote", "rollback", "forward"]),
                 "slices": st.just(["a=b"]),
                 "intent": st.integers(0, 10),
+                "route_version": st.integers(0, 10),
             },
         ),
     }
