@@ -10,9 +10,9 @@ Source: release-algorithm R9, B0, B1, B6.
 
 The steps and fields that are read:
     package COMPLETE            outputs {"bundle"}; data {"version"} (else the release's version)
-    promote, rollback COMPLETE  outputs {"bundle", "route_table"}; data {"version", "kind", "actor", "reason"}, and if
-                                wanted: data["slices"] marks a move of slices alone (B6), data["intent"] is the sequence of the
-                                START it settles, data["route_version"] the version of the route table it moved to
+    promote, rollback COMPLETE  outputs {"bundle", "route_table"}; data {"version", "kind", "actor", "reason"}; and
+                                optional: data["slices"] marks a move of slices alone (B6), data["intent"] is the
+                                sequence of the START it settles, data["route_version"] the version of its route table
     condemn COMPLETE            outputs {"bundle"}
     freeze, unfreeze COMPLETE
     abort COMPLETE              stops its release
