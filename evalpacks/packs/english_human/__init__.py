@@ -1,0 +1,1 @@
+"""Pack english-human: the Asterisk voice prompts, spoken by a person, from Debian packages."""
