@@ -58,6 +58,12 @@ def _failed(failure: ServingFailure, headers: dict[str, str]) -> Response:
     return Response(error_body(failure), status, headers, media_type="application/json")
 
 
+def _unexpected(name: str, error: Exception) -> ServingFailure:
+    # The message might quote a request: its kind and the request's id are enough to find it.
+    log.error("request %s failed: %s", name, type(error).__name__)
+    return ServingFailure("internal", "the gateway failed on this request")
+
+
 def sent_labels(request: Request | WebSocket) -> dict[str, str]:
     """The label headers of a request, as sent."""
     headers = request.headers
@@ -99,13 +105,12 @@ class Api:
             try:
                 return await handler(request, name)
             except ServingFailure as failure:
+                self._desk.metrics.refused.labels(failure.code).inc()
                 return _failed(failure, headers)
             except (ClientDisconnect, ClientGone):
                 return Response(status_code=CLIENT_GONE_STATUS, headers=headers)
             except Exception as error:
-                # The message might quote a request: its kind and place are enough to find it.
-                log.error("request %s failed: %s", name, type(error).__name__)
-                return _failed(ServingFailure("internal", "the gateway failed on this request"), headers)
+                return _failed(_unexpected(name, error), headers)
 
         return guarded
 
@@ -113,7 +118,7 @@ class Api:
     async def _transcribe(self, request: Request, name: str) -> Response:
         desk = self._desk
         caller = desk.keys.caller(request.headers.get("authorization", ""))
-        body = await read_body(request.stream(), request.headers.get("content-length", ""), MAX_UPLOAD_BYTES)
+        body = await self._body(request, MAX_UPLOAD_BYTES)
         form = parse(request.headers.get("content-type", ""), body)
         shape = form.one("response_format", "json")
         if shape not in FORMATS:
@@ -141,12 +146,13 @@ class Api:
         }
         try:
             bundle, audio, answer = await self._heard(call, form.file, request)
-        except ServingFailure as failure:
-            desk.record_failure(call, failure)
-            return _failed(failure, headers)
         except ClientGone:
             desk.record(call, status=CLIENT_GONE_STATUS, error_code="client_gone")
             raise
+        except Exception as error:
+            failure = error if isinstance(error, ServingFailure) else _unexpected(name, error)
+            desk.record_failure(call, failure)
+            return _failed(failure, headers)
         final = desk.finish(call, bundle, answer)
         language = form.one("language") or bundle.language
         response = _shaped(form, final, shape=shape, duration_s=audio.duration_s, language=language, headers=headers)
@@ -165,10 +171,14 @@ class Api:
             answer = await _unless_gone(work, request)
         return bundle, audio, answer
 
+    async def _body(self, request: Request, limit_bytes: int) -> bytes:
+        length = request.headers.get("content-length", "")
+        return await read_body(request.stream(), length, limit_bytes=limit_bytes, idle_s=self._desk.deadline_s)
+
     # ---- the rest -----------------------------------------------------------------------------------------------
     async def _event(self, request: Request, name: str) -> Response:
         self._desk.keys.caller(request.headers.get("authorization", ""))
-        body = await read_body(request.stream(), request.headers.get("content-length", ""), MAX_EVENT_BYTES)
+        body = await self._body(request, MAX_EVENT_BYTES)
         try:
             event = ClientEvent.model_validate_json(body)
         except ValidationError as error:
@@ -242,12 +252,7 @@ def _shaped(
         "language": language,
         "duration": duration_s,
         "text": final.text,
-        "words": words_json(final.words) if "word" in wanted or not wanted else [],
+        "words": final.words_json() if "word" in wanted or not wanted else [],
         "confidence": final.confidence,
     }
     return _json(answer, headers)
-
-
-def words_json(words: list[list[Any]]) -> list[dict[str, Any]]:
-    """Timed words in the form of the contract's `Word`."""
-    return [{"word": word, "start": start, "end": end, "confidence": sure} for word, start, end, sure in words]

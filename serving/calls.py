@@ -66,6 +66,10 @@ class Final:
     words: list[list[Any]]
     confidence: float | None
 
+    def words_json(self) -> list[dict[str, Any]]:
+        """The words in the form of the contract's `Word`."""
+        return [{"word": word, "start": start, "end": end, "confidence": sure} for word, start, end, sure in self.words]
+
 
 def error_body(failure: ServingFailure) -> bytes:
     """The JSON body of a refusal, in the form the OpenAI client reads."""

@@ -5,6 +5,7 @@ Boundary: audio is never spooled to a disk (R6.6); nothing here knows what the f
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
@@ -27,19 +28,25 @@ class Form(NamedTuple):
         return self.fields.get(name, [default])[0]
 
 
-async def read_body(stream: AsyncIterator[bytes], content_length: str, limit_bytes: int) -> bytes:
-    """The whole body; ServingFailure `too_large` as soon as it is known to be."""
+async def read_body(stream: AsyncIterator[bytes], content_length: str, *, limit_bytes: int, idle_s: float) -> bytes:
+    """The whole body; ServingFailure `too_large` as soon as it is known to be, `deadline` when nothing comes."""
     failure = ServingFailure("too_large", f"the request is larger than {limit_bytes >> 20} MiB", param="file")
     if content_length.isdigit() and int(content_length) > limit_bytes:
         raise failure
     pieces: list[bytes] = []
     received = 0
-    async for piece in stream:
-        received += len(piece)
-        if received > limit_bytes:
-            raise failure
-        pieces.append(piece)
-    return b"".join(pieces)
+    try:
+        while True:
+            async with asyncio.timeout(idle_s):
+                piece = await anext(stream)
+            received += len(piece)
+            if received > limit_bytes:
+                raise failure
+            pieces.append(piece)
+    except StopAsyncIteration:
+        return b"".join(pieces)
+    except TimeoutError:
+        raise ServingFailure("deadline", f"nothing of the request came for {idle_s:g} s") from None
 
 
 class _Collector:

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +235,7 @@ async def serve(settings: Settings) -> None:
                 log_config=None,
                 access_log=False,
                 lifespan="off",
+                server_header=False,
                 ws_max_size=MAX_FRAME_BYTES,
                 ws_per_message_deflate=False,
                 timeout_graceful_shutdown=int(settings.drain_s) + 1,
@@ -304,13 +305,12 @@ def main(arguments: Sequence[str] | None = None, *, worker_command: Sequence[str
     for noisy in ("uvicorn", "asyncio", "websockets"):
         # Their errors come with tracebacks that may quote a request; this code logs its own.
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    settings = settings_from(arguments)
-    if not (settings.families or settings.serve):
-        raise WrongCall("the gateway has nothing to serve", expected="--family NAME or --serve FAMILY=BUNDLE")
     import uvloop
 
-    settings = Settings(**{**vars(settings), "worker_command": tuple(worker_command)})
+    settings = replace(settings_from(arguments), worker_command=tuple(worker_command))
     try:
+        if not (settings.families or settings.serve):
+            raise WrongCall("the gateway has nothing to serve", expected="--family NAME or --serve FAMILY=BUNDLE")
         uvloop.run(serve(settings))
     except SoundcheckError as error:
         sys.stderr.write(f"{error}\n")

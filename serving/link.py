@@ -22,7 +22,10 @@ WINDOW = 8
 
 
 class WorkerGone(Exception):
-    """The worker's socket closed before it answered."""
+    """The worker's socket closed before it answered; its text never quotes a request."""
+
+    def __init__(self, why: str = "the worker is gone") -> None:
+        super().__init__(why)
 
 
 class ServingFailure(Exception):

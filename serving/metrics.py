@@ -38,6 +38,9 @@ class Metrics:
         self.infer = Histogram(
             "soundcheck_infer_seconds", "Time in the model.", ("family", "bundle"), registry=registry, buckets=_SECONDS
         )
+        self.refused = Counter(
+            "soundcheck_refused", "Requests refused before they were routed.", ("code",), registry=registry
+        )
         self.audio = Counter("soundcheck_audio_seconds", "Audio heard.", ("family", "bundle"), registry=registry)
         self.privacy = Counter(
             "soundcheck_privacy_errors", "Private runs left in answers.", ("family", "bundle"), registry=registry

@@ -174,7 +174,8 @@ class Worker:
             began = time.monotonic()
             try:
                 await self._live()
-            except (SoundcheckError, OSError, WorkerGone, TimeoutError) as error:
+            except Exception as error:
+                # Whatever it was, the next try may do better; a supervisor that ends would leave the bundle dead.
                 self.error = _line(error)
             finally:
                 self._down()
@@ -270,7 +271,7 @@ class Worker:
 def _line(error: BaseException) -> str:
     if isinstance(error, SoundcheckError):
         return error.what
-    return str(error) or type(error).__name__
+    return str(error) if isinstance(error, WorkerGone) else type(error).__name__
 
 
 class Pool:

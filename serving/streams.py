@@ -24,7 +24,7 @@ from contracts.serving_api import MAX_FRAME_BYTES, STATUS, StreamStart
 from serving.audio import PcmStream
 from serving.bundles import Loaded
 from serving.calls import CLIENT_GONE_STATUS, Call, Desk, error_body
-from serving.ingress import Caller, request_id
+from serving.ingress import request_id
 from serving.link import Answer, Heard, LinkStream, ServingFailure, WorkerGone
 from serving.redaction import redact_partial
 from serving.shadow import MAX_COPY_S, Shadow
@@ -41,6 +41,7 @@ async def converse(websocket: WebSocket, desk: Desk, shadow: Shadow, labels: Map
         caller = desk.keys.caller(websocket.headers.get("authorization", ""))
         family = desk.family(websocket.query_params.get("model", ""))
     except ServingFailure as failure:
+        desk.metrics.refused.labels(failure.code).inc()
         denial = Response(error_body(failure), STATUS[failure.code], headers, media_type="application/json")
         await websocket.send_denial_response(denial)
         return
@@ -55,7 +56,7 @@ async def converse(websocket: WebSocket, desk: Desk, shadow: Shadow, labels: Map
             mode="stream",
             request_id=name,
             sent_session=start.session or websocket.headers.get("x-soundcheck-session", ""),
-            sent_labels=_labels(start, labels, caller),
+            sent_labels=_labels(start, labels),
             client=client,
         )
         await conversation.run(call, start)
@@ -71,7 +72,7 @@ async def converse(websocket: WebSocket, desk: Desk, shadow: Shadow, labels: Map
         await conversation.refuse(ServingFailure("internal", "the gateway failed on this stream"))
 
 
-def _labels(start: StreamStart, headers: Mapping[str, str], _: Caller) -> dict[str, str]:
+def _labels(start: StreamStart, headers: Mapping[str, str]) -> dict[str, str]:
     labels = {**headers, **start.labels}
     if start.language:
         labels.setdefault("language", start.language)
@@ -131,9 +132,6 @@ class _Conversation:
         try:
             with call.worker.hold():
                 text = await self._stream(call, start)
-            desk.record(call, status=200)
-            self._shadow.copy(call, text, self._chunks)
-            await self._websocket.close(1000)
         except ServingFailure as failure:
             desk.record_failure(call, failure)
             raise
@@ -149,6 +147,10 @@ class _Conversation:
             raise
         finally:
             gauge.dec()
+        desk.record(call, status=200)
+        self._shadow.copy(call, text, self._chunks)
+        # A client that closed as soon as it had its final has left in order.
+        await self._websocket.close(1000)
 
     async def _stream(self, call: Call, start: StreamStart) -> str:
         bundle = await call.worker.description(self._desk.deadline_s)
@@ -237,14 +239,11 @@ class _Conversation:
     async def _final(self, call: Call, bundle: Loaded, answer: Answer) -> str:
         final = self._desk.finish(call, bundle, answer)
         self._count(call, final.text.split(), shown=False)
-        words = [
-            {"word": word, "start": start, "end": end, "confidence": sure} for word, start, end, sure in final.words
-        ]
         await self._send(
             {
                 "type": "final",
                 "text": final.text,
-                "words": words,
+                "words": final.words_json(),
                 "confidence": final.confidence,
                 "audio_s": call.audio_s,
                 "bundle": call.bundle,

@@ -33,6 +33,7 @@ class Bundles:
     def __init__(self, home: Home) -> None:
         self.old = home.bundle("old", "old", FAMILY)
         self.new = home.bundle("new", "new", FAMILY, filters={"redact_digits_over": 5})
+        self.leaky = home.bundle("leaky", "nine nine nine nine nine nine nine", FAMILY)
         self.broken = home.bundle("broken", "x", FAMILY, broken=True)
 
 
@@ -220,6 +221,22 @@ def test_canary_traffic_is_sticky_and_cohorts_are_kept(following: RunningGateway
         arms |= answers
         assert said(following, home, Session=f"s{number}", Tenant="acme")[0] == "new"
     assert arms == {"old", "new"}
+
+
+def test_what_stable_would_have_redacted_counts_as_a_privacy_error(
+    following: RunningGateway, home: Home, bundles: Bundles
+) -> None:
+    canary = CanaryRoute(bundle=bundles.leaky, stage="wide", weight=1.0)
+    table = home.point(FAMILY, bundles.new, canary=canary)
+    wait_for_version(home.root, FAMILY, table.version, timeout_s=20)
+    since = time.time()
+    transcribe(following.base_url, wav(silence(4.0)), FAMILY, home.key)
+
+    def rows() -> Any:
+        return read(home.root / "telemetry", FAMILY, since)
+
+    eventually(lambda: len(rows()) == 1)
+    assert rows()[["arm", "privacy_errors"]].to_numpy().tolist() == [["canary", 1]]
 
 
 def test_the_gateways_own_report(following: RunningGateway, home: Home, bundles: Bundles) -> None:
