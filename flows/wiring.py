@@ -56,6 +56,8 @@ def use_prefect(settings: Settings) -> Addresses:
             next_step="soundcheck up (then run the command again; nothing is lost)",
         )
     os.environ.update(prefect_environment(settings.home, url))
+    # The Prefect UI has every log line; the terminal has progress bars, the outcome, and our own errors.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     return known
 
 

@@ -154,7 +154,9 @@ def _evidence(
     budget = _budget(metric)
     stable_rate = rates["stable"] if baseline else budget
     sessions = {arm: len(table) for arm, table in sums.items()}
-    enough = sessions["canary"] >= plan.min_sessions and (not baseline or sessions["stable"] >= plan.min_sessions)
+    if not baseline:
+        sessions["stable"] = sessions["canary"]  # the budget stands for the other arm, session by session
+    enough = min(sessions.values()) >= plan.min_sessions
     estimate = lower = upper = None
     margin = metric.margin * (stable_rate or 0.0) if metric.relative else metric.margin
     if rates["canary"] is not None and stable_rate is not None:
@@ -244,15 +246,19 @@ def _decide(evidence: list[SliceEvidence], plan: CanaryPlan, late: bool) -> tupl
         partial = routable and len(slices) <= MAX_PARTIAL_SLICES
         return "partial_rollback" if partial else "rollback", [_sentence(row) for row in worse]
     unsettled = [_sentence(row) for row in evidence if row.state == "undecided"]
-    unsettled += [
-        f"{row.slice} {row.metric}: {row.canary_sessions} canary and {row.stable_sessions} stable sessions "
-        f"of {plan.min_sessions} needed"
-        for row in evidence
-        if row.state == "waiting"
-    ]
+    unsettled += [_waiting(row, plan) for row in evidence if row.state == "waiting"]
     if evidence and not unsettled:
         return "promote", ["no slice is worse by more than its margin"]
     return "hold" if late else "continue", unsettled or ["no evidence yet"]
+
+
+def _waiting(row: SliceEvidence, plan: CanaryPlan) -> str:
+    if min(row.canary_sessions, row.stable_sessions) >= plan.min_sessions:
+        return f"{row.slice} {row.metric}: nothing to compare with (a first release is held to the metric's budget)"
+    return (
+        f"{row.slice} {row.metric}: {row.canary_sessions} canary and {row.stable_sessions} stable sessions "
+        f"of {plan.min_sessions} needed"
+    )
 
 
 def _sentence(row: SliceEvidence) -> str:

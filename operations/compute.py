@@ -10,11 +10,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from contracts.errors import DependencyFailed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +71,28 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(max_workers=workers, mp_context=multiprocessing.get_context("spawn"))
 
 
+@lru_cache(maxsize=1)
+def _shared() -> ProcessPoolExecutor:
+    """The processes of quality runs, one a core, kept for the life of this process: torch is imported once in each."""
+    return _pool(os.cpu_count() or 1)
+
+
+@contextmanager
+def _processes() -> Iterator[ProcessPoolExecutor]:
+    """The shared processes; a process that died (out of memory, killed) is a dependency that failed, not a crash."""
+    try:
+        yield _shared()
+    except BrokenProcessPool:
+        _shared.cache_clear()
+        raise DependencyFailed(
+            "a process that runs the model died",
+            where="operations/compute.py",
+            got="it was killed, or ran out of memory",
+            expected="a shard's hypotheses",
+            next_step="look at the machine's memory, then run the same command again; finished steps are kept",
+        ) from None
+
+
 def hypotheses(
     payloads: Mapping[str, Path],
     utterances: pd.DataFrame,
@@ -84,7 +110,7 @@ def hypotheses(
         for name, payload in payloads.items()
     }
     done: dict[tuple[str, int], pd.DataFrame] = {}
-    with _pool(min(len(jobs), os.cpu_count() or 1)) as pool:
+    with _processes() as pool:
         waiting = {pool.submit(_run_shard, job): key for key, job in jobs.items()}
         for future in as_completed(waiting):
             done[waiting[future]] = future.result()
@@ -107,5 +133,5 @@ def _clips(payload: Path, clips: Sequence[tuple[str, object]]) -> list[str]:
 
 def transcripts_of(payload: Path, clips: Sequence[tuple[str, object]]) -> list[str]:
     """What the payload hears in named clips (mono float samples at the payload's own rate)."""
-    with _pool(1) as pool:
+    with _processes() as pool:
         return pool.submit(_clips, payload, clips).result()

@@ -55,7 +55,7 @@ def _measure(
     from evalpacks.scoring import score_report
     from registry.bundle import cached
 
-    payload = cached(context.store, stable, context.home / "cache" / "bundles") / "payload"
+    payload = cached(context.store, stable, context.home / "cache") / "payload"
     heard = {
         pack.name: compute.hypotheses(
             {"stable": payload},

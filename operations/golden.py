@@ -47,7 +47,7 @@ def prove(context: Context, bundle: Digest) -> Proof:
 
     from registry.bundle import cached
 
-    folder = cached(context.store, bundle, context.home / "cache" / "bundles")
+    folder = cached(context.store, bundle, context.home / "cache")
     golden = read_golden(folder)
     rows = [
         {"utterance_id": fixture.fixture_id, "path": fixture.audio, "duration_s": 0.0} for fixture in golden.fixtures

@@ -6,13 +6,20 @@ Invariants: a required pack that is not there is an error with the command that 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from contracts.errors import WrongCall
 from operations.context import Context
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from evalpacks.pack import Pack
+
+BUILDERS = ("english-human", "english-synthetic")
+"""Packs that `build` makes; `commands` is made with its training data, by `make train`."""
 
 
 def required_packs(context: Context, family: str) -> list[Pack]:
@@ -32,3 +39,37 @@ def required_packs(context: Context, family: str) -> list[Pack]:
             )
         packs.append(load(folder))
     return packs
+
+
+def build(context: Context, name: str) -> Pack:
+    """Make or fetch a pack into data/packs/NAME; WrongCall for one that has no builder."""
+    from evalpacks.pack import load
+
+    def on_progress(done: int, total: int) -> None:
+        context.progress(f"pack {name}", done, total)
+
+    folder = context.settings.pack(name)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if name == "english-human":
+        from evalpacks.packs.english_human.build import build as fetch
+
+        fetch(folder, on_progress=on_progress)
+    elif name == "english-synthetic":
+        from evalpacks.packs.english_synthetic.build import build as speak
+
+        speak(folder, synthesise=_synthesiser(), on_progress=on_progress)
+    else:
+        raise WrongCall(
+            "there is no builder for this pack",
+            got=name,
+            expected=" or ".join(BUILDERS),
+            next_step="make train (it builds the pack commands)",
+        )
+    return load(folder)
+
+
+def _synthesiser() -> Callable[[str, str, int], npt.NDArray[np.float32]]:
+    from speech.synthesis import Synthesizer
+
+    synthesizer = Synthesizer()
+    return lambda text, voice, seed: synthesizer.say(text, voice=voice, seed=seed)

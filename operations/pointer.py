@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pydantic import JsonValue
+
 from contracts.digest import Digest
-from contracts.ledger_event import GENESIS
+from contracts.ledger_event import GENESIS, LedgerEvent
 from contracts.routing import CanaryRoute, RouteTable, SliceRule
 from operations.context import Context, log
 from serving.presence import wait_for_version
@@ -85,14 +87,11 @@ def reconcile(context: Context, family: str) -> list[str]:
     done = []
     for intent in ledger.state().open_intents:
         table = current(context, family).table
-        moved = (
-            table is not None
-            and table.stable == intent.outputs.get("bundle")
-            and table.ledger_sequence >= intent.sequence
-        )
+        moved = table is not None and table.ledger_sequence >= intent.sequence and _routes(table, intent)
         outputs, data = dict(intent.outputs), {**intent.data, "intent": intent.sequence}
         if moved and table is not None:
             outputs["route_table"] = table.digest()
+            data = settled(intent, table)
         said = "had moved the pointer" if moved else "had not moved the pointer"
         ledger.append(
             intent.step,
@@ -106,3 +105,16 @@ def reconcile(context: Context, family: str) -> list[str]:
         done.append(f"{intent.step} {said}")
         log.warning("%s: reconciled an interrupted %s", family, done[-1])
     return done
+
+
+def _routes(table: RouteTable, intent: LedgerEvent) -> bool:
+    """Whether the table says what the intent wanted: of the whole family, or of the slices it names (B6)."""
+    wanted = intent.outputs.get("bundle")
+    if intent.data.get("slices"):
+        return any(rule.bundle == wanted for rule in table.slice_rules)
+    return table.stable == wanted
+
+
+def settled(intent: LedgerEvent, table: RouteTable) -> dict[str, JsonValue]:
+    """What an outcome event adds to its intent's facts: which intent, and which version of the table came of it."""
+    return {**intent.data, "intent": intent.sequence, "route_version": table.version}

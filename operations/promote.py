@@ -29,29 +29,21 @@ def promote(context: Context, family: str, captured: dict[str, Digest], evidence
         approvers = require_approval(context, policy, evidence)
         _refuse_forbidden(context, family, shown.bundle)
         seen = pointer.current(context, family)
-        facts: dict[str, JsonValue] = {
-            "version": shown.version,
-            "kind": "promote",
-            "actor": ", ".join(approvers),
-            "reason": f"release {shown.version}",
-        }
+        actor, reason = ", ".join(approvers), f"release {shown.version}"
         outputs = {"bundle": shown.bundle}
-        context.ledger(family).append(
-            "promote", "start", at=context.timestamp(), release=release, inputs={"evidence": evidence},
-            outputs=outputs, data=facts,
-        )  # fmt: skip
-        previous = (seen.stable,) if seen.stable else ()
-        table = pointer.move(
-            context,
-            family,
-            seen,
-            stable=shown.bundle,
-            warm=previous,
-            actor=str(facts["actor"]),
-            reason=str(facts["reason"]),
+        intent = context.ledger(family).append(
+            "promote",
+            "start",
+            at=context.timestamp(),
+            release=release,
+            inputs={"evidence": evidence},
+            outputs=outputs,
+            data={"version": shown.version, "kind": "promote", "actor": actor, "reason": reason},
         )
+        warm = (seen.stable,) if seen.stable else ()
+        table = pointer.move(context, family, seen, stable=shown.bundle, warm=warm, actor=actor, reason=reason)
         pointer.wait_for_gateways(context, table)
-        return {**outputs, "route_table": table.digest()}, facts
+        return {**outputs, "route_table": table.digest()}, pointer.settled(intent, table)
 
     pointer.reconcile(context, family)
     outputs = once(context, family=family, release=release, step="promote", inputs={"evidence": evidence}, body=body)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from contracts.digest import Digest
 from contracts.errors import Refused
-from operations.context import Context
+from operations.context import Context, MirrorLike
 from operations.view import release_view
 from pages.view import ReleaseView
 
@@ -54,13 +54,17 @@ def finish(context: Context, family: str, release: str, links: dict[str, str]) -
     path.parent.mkdir(parents=True, exist_ok=True)
     page = render(view)
     path.write_text(page)
-    tags = {"bundle": view.bundle} if view.bundle else {}
-    context.mirrored(
-        lambda mirror: mirror.record(
-            release, metrics=figures(view), tags=tags, artifacts={"report.html": page.encode()}
-        )
-    )
+    context.mirrored(lambda mirror: _mirror(mirror, view, page))
     return view
+
+
+def _mirror(mirror: MirrorLike, view: ReleaseView, page: str) -> None:
+    """Figures, report and bundle; the version too, where MLflow was away when the release was registered."""
+    if view.entry is None:
+        return
+    mirror.register(view.entry, family=view.family, release=view.release)
+    tags = {"bundle": view.bundle} if view.bundle else {}
+    mirror.record(view.release, metrics=figures(view), tags=tags, artifacts={"report.html": page.encode()})
 
 
 def report_path(home: Path, family: str, release: Digest) -> Path:

@@ -74,14 +74,14 @@ def chain_faults(context: Context, family: str, bundle: Digest) -> list[str]:
 
 def verify_family(context: Context, family: str) -> list[str]:
     """Ledger chain, every bundle, the pointer, the mirror: all faults, in sentences."""
-    ledger = context.ledger(family)
-    faults = [f"ledger: {fault}" for fault in ledger.verify()]
+    ledger, seen = context.ledger(family), pointer.current(context, family)
+    anchor = (seen.table.ledger_sequence, seen.table.ledger_head) if seen.table else None
+    faults = [f"ledger: {fault}" for fault in ledger.verify(anchor=anchor)]
     if faults:
         return faults
     state = ledger.state()
     for bundle, version in state.packaged.items():
         faults += [f"bundle {version} {short(bundle)}: {fault}" for fault in healthy(context, family, bundle)]
-    seen = pointer.current(context, family)
     if seen.stable != state.current:
         faults.append(f"pointer: stable is {_name(seen.stable)}, the ledger says {_name(state.current)}")
     return faults

@@ -24,7 +24,7 @@ from operations.golden import prove
 from operations.promote import follow
 from operations.restore import healthy
 from registry.documents import get_document
-from registry.resolver import Resolution, rollback_target
+from registry.resolver import NoTarget, Resolution, rollback_target
 
 ATTEMPTS = 5
 """How often a rollback tries again when somebody else moved the pointer meanwhile."""
@@ -65,13 +65,17 @@ def rollback(
     pointer.reconcile(context, family)
     state = context.ledger(family).state()
     named = named_bundle(context, family, to) if to else None
-    resolution = rollback_target(
-        state,
-        named=named,
-        healthy=lambda bundle: healthy(context, family, bundle),
-        compatible=lambda bundle: incompatible(context, state.current, bundle),
-    )
-    _condemn_skipped(context, family, resolution)
+    try:
+        resolution = rollback_target(
+            state,
+            named=named,
+            healthy=lambda bundle: healthy(context, family, bundle),
+            compatible=lambda bundle: incompatible(context, state.current, bundle),
+        )
+    except NoTarget as nothing:
+        _condemn(context, family, nothing.skipped)
+        raise
+    _condemn(context, family, resolution.skipped)
     proof = prove(context, resolution.target)
     signature = context.store.put_blob(keys.sign_rollback(context, signer, family, resolution.target, reason))
     left = state.current
@@ -112,7 +116,7 @@ def _move(
         "reason": reason,
     } | ({"slices": list(slices)} if slices else {})
     outputs = {"bundle": resolution.target, "signature": signature}
-    ledger.append("rollback", "start", at=context.timestamp(), outputs=outputs, data=facts)
+    intent = ledger.append("rollback", "start", at=context.timestamp(), outputs=outputs, data=facts)
     for attempt in range(ATTEMPTS):
         seen = pointer.current(context, family)
         assert seen.table is not None
@@ -128,9 +132,8 @@ def _move(
             if attempt == ATTEMPTS - 1:
                 raise
     pointer.wait_for_gateways(context, table)
-    ledger.append(
-        "rollback", "complete", at=context.timestamp(), outputs={**outputs, "route_table": table.digest()}, data=facts
-    )
+    outputs["route_table"] = table.digest()
+    ledger.append("rollback", "complete", at=context.timestamp(), outputs=outputs, data=pointer.settled(intent, table))
 
 
 def _rules(present: tuple[SliceRule, ...], slices: tuple[str, ...], target: Digest) -> tuple[SliceRule, ...]:
@@ -176,8 +179,9 @@ def _contract(context: Context, bundle: Digest) -> FeatureContract:
     return FeatureContract.parse(context.store.read_blob(entry.sha256))
 
 
-def _condemn_skipped(context: Context, family: str, resolution: Resolution) -> None:
-    for bundle, why in resolution.skipped:
+def _condemn(context: Context, family: str, broken: tuple[tuple[Digest, str], ...]) -> None:
+    """B3: a broken bundle is condemned and a person is paged."""
+    for bundle, why in broken:
         log.error("PAGE: %s: bundle %s is broken and was skipped: %s", family, short(bundle), why)
         condemn(context, family, bundle, reason=why)
 

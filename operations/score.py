@@ -75,7 +75,7 @@ def score(context: Context, family: str, captured: dict[str, Digest]) -> dict[st
 def _stable_payload(context: Context, stable: Digest) -> Path:
     from registry.bundle import cached
 
-    return cached(context.store, stable, context.home / "cache" / "bundles") / "payload"
+    return cached(context.store, stable, context.home / "cache") / "payload"
 
 
 def _hear(context: Context, pack: Pack, payloads: dict[str, Path]) -> dict[str, pd.DataFrame]:

@@ -65,12 +65,19 @@ class Settings:
                 next_step="name one of them, or add the family to params.yaml",
             )
         merged = _over(self.params["defaults"], self.params["families"][family])
-        registry = merged["registry"]
-        merged["envelope"] = merged.get("envelope", {})
+        merged["quality"] = [self._served_by(gate) for gate in merged.get("quality", [])]
         try:
-            return FamilyPolicy.model_validate({"family": family, **merged, "registry": registry})
+            return FamilyPolicy.model_validate({"family": family, **merged})
         except ValidationError as error:
             raise self._malformed(f"families.{family}", error) from None
+
+    def _served_by(self, gate: Mapping[str, Any]) -> dict[str, Any]:
+        """A gate on a pack that cannot be had here is put to the pack named `instead`, in sight of every reader."""
+        chosen = dict(gate)
+        instead = chosen.pop("instead", None)
+        if instead and not self.pack(chosen["pack"]).is_dir() and self.pack(instead).is_dir():
+            chosen["pack"] = instead
+        return chosen
 
     @cached_property
     def store(self) -> StoreSettings:

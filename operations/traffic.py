@@ -35,6 +35,7 @@ def play(
     *,
     seconds: float,
     concurrency: int,
+    cadence: float,
     seed: int,
     stop: threading.Event | None = None,
 ) -> dict[str, Any]:
@@ -55,6 +56,7 @@ def play(
         api_key=ensure_api_key(context.home, "demo"),
         seconds=seconds,
         concurrency=concurrency,
+        cadence=cadence,
         seed=seed,
         count_errors=count_errors(context.settings.policy(family).normalizer),
         stop=stop,

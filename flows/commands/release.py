@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 
@@ -25,8 +23,6 @@ def release(family: str, candidate: str, as_json: bool) -> None:
     settings = find_settings()
     settings.policy(family)
     known = use_prefect(settings)
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("PREFECT_LOGGING_LOGGERS_PREFECT_FLOW_RUNS_LEVEL", "CRITICAL")
     from flows.running import run_release
 
     with progress_bars() as progress:

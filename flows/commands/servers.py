@@ -69,9 +69,10 @@ def serve(port: int | None) -> None:
 @click.argument("family")
 @click.option("--seconds", type=float, default=60.0, show_default=True, help="How long to play.")
 @click.option("--concurrency", type=int, default=4, show_default=True, help="Sessions at once.")
+@click.option("--cadence", type=float, default=1.0, show_default=True, help="Streams: times real time.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Which sessions; equal seeds play alike.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
-def traffic(family: str, seconds: float, concurrency: int, seed: int, as_json: bool) -> None:
+def traffic(family: str, seconds: float, concurrency: int, cadence: float, seed: int, as_json: bool) -> None:
     """Play the family's eval pack through the gateway as labelled probes, over HTTP and WebSocket."""
     from flows.commands.shared import progress_bars, say
     from flows.wiring import open_context
@@ -80,7 +81,7 @@ def traffic(family: str, seconds: float, concurrency: int, seed: int, as_json: b
     with progress_bars() as progress:
         context = open_context(progress)
         context.settings.policy(family)
-        summary = play(context, family, seconds=seconds, concurrency=concurrency, seed=seed)
+        summary = play(context, family, seconds=seconds, concurrency=concurrency, cadence=cadence, seed=seed)
     if as_json:
         say(summary)
     else:

@@ -1,0 +1,170 @@
+"""`make release`: the whole story of a family in one command, on real servers and real models.
+
+Boundary: starts the embedded stack and leaves it running; everything is done through the same functions and commands
+that a person uses. With APPROVE=auto a demo key signs the approvals, else the form or `soundcheck approve` is awaited.
+Invariants: run again without changes nothing is done twice; the exit status says whether the story ended as it must.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import click
+
+from contracts.digest import short
+from contracts.errors import Refused
+from flows.commands.shared import progress_bars
+from flows.wiring import open_context, use_prefect
+from operations.context import Context
+
+KEY = "demo"
+LOOK_S = 0.5
+
+
+class Story(NamedTuple):
+    """A family's candidates: the first stable, the improvement, and the one that must be stopped (None: none)."""
+
+    first: str
+    better: str
+    worse: str | None
+
+
+STORIES = {
+    "asr-commands": Story("v1", "v2", "v3"),
+    "asr-en": Story("pocketsphinx-5.1.1", "moonshine-tiny-0.1.0", None),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Tell the story of a family; 0 when every part ended as it must."""
+    parser = argparse.ArgumentParser(prog="python -m flows.demo", description=main.__doc__)
+    parser.add_argument("--family", choices=sorted(STORIES), required=True)
+    family = parser.parse_args(arguments).family
+    began = time.monotonic()
+    _prepare(family)
+    _soundcheck("up", "--auto-ports")
+    context = open_context()
+    _ensure_key(context)
+    story = STORIES[family]
+    _release(family, story.first)
+    _release(family, story.better)
+    if story.worse:
+        _release(family, story.worse, stops=True)
+    _back_and_forth(context, family, story)
+    click.echo()
+    _soundcheck("status", family)
+    click.echo(
+        f"\nthe whole story took {time.monotonic() - began:.0f} s; the servers keep running (make down stops them)"
+    )
+    return 0
+
+
+def _headline(text: str) -> None:
+    click.secho(f"\n== {text}", bold=True)
+
+
+def _soundcheck(*words: str) -> None:
+    subprocess.run([sys.executable, "-m", "flows.cli", *words], check=True)
+
+
+def _prepare(family: str) -> None:
+    _headline(f"{family}: corpus, training, packs")
+    if family == "asr-commands":
+        subprocess.run(["dvc", "repro", "--quiet"], check=True)
+        return
+    _soundcheck("pack", "build", "english-human")
+    for name in ("pocketsphinx", "moonshine-tiny"):
+        subprocess.run([sys.executable, "-m", "speech.third_party", name], check=True)
+
+
+def _ensure_key(context: Context) -> None:
+    from operations import keys
+
+    if keys.ring(context).active(KEY) is None:
+        keys.new(context, KEY, ("approver", "operator"))
+
+
+def _release(family: str, version: str, *, stops: bool = False) -> None:
+    """One release in this process, with live traffic while its canary runs."""
+    _headline(f"{family}: release {version}" + (" (it must be stopped)" if stops else ""))
+    context = open_context()
+    known = use_prefect(context.settings)
+    from flows.running import run_release
+
+    with _company(family), progress_bars() as progress:
+        ended = run_release(family, version, known, progress, lambda text: click.echo(text, err=True))
+    click.echo(ended.text)
+    if stops != (ended.exit_status != 0):
+        raise Refused(
+            f"the release of {version} did not end as it must",
+            where=family,
+            got=ended.message,
+            expected="stopped at the gate" if stops else "promoted",
+            next_step="read the release report above",
+        )
+
+
+@contextmanager
+def _company(family: str) -> Iterator[None]:
+    """Traffic while a canary is routed, and with APPROVE=auto a signature when evidence waits."""
+    over = threading.Event()
+    helpers = [threading.Thread(target=_play_traffic, args=(family, over), daemon=True)]
+    if os.environ.get("APPROVE") == "auto":
+        helpers.append(threading.Thread(target=_sign, args=(family, over), daemon=True))
+    for helper in helpers:
+        helper.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for helper in helpers:
+            helper.join()
+
+
+def _play_traffic(family: str, over: threading.Event) -> None:
+    from operations import pointer
+
+    context, seed = open_context(), 0
+    while not over.wait(LOOK_S):
+        table = pointer.current(context, family).table
+        if table is None or table.canary is None:
+            continue
+        seed += 1
+        words = [sys.executable, "-m", "flows.cli", "traffic", family, "--seconds", "20", "--seed", str(seed)]
+        subprocess.run([*words, "--concurrency", "6", "--cadence", "4"], check=False, capture_output=True)
+
+
+def _sign(family: str, over: threading.Event) -> None:
+    from operations.approve import waiting_evidence
+
+    context = open_context()
+    while not over.wait(LOOK_S):
+        evidence = waiting_evidence(context, family)
+        if evidence:
+            words = ("--key", KEY, "--evidence", evidence, "--decision", "promote", "--note", "make release")
+            _soundcheck("approve", family, *words)
+
+
+def _back_and_forth(context: Context, family: str, story: Story) -> None:
+    """Roll back to the first bundle, prove it, and go forward to the better one by name: once."""
+    _headline(f"{family}: back to {story.first}, and forward to {story.better} by name")
+    versions = [move.version for move in context.ledger(family).state().history]
+    if versions == [story.first, story.better]:
+        _soundcheck("rollback", family, "--key", KEY, "--reason", "rehearsal of the rollback")
+        versions.append(story.first)
+    if versions == [story.first, story.better, story.first]:
+        _soundcheck("rollback", family, "--key", KEY, "--to", story.better, "--reason", "the rehearsal is over")
+    state = context.ledger(family).state()
+    click.echo("history: " + ", ".join(f"{move.version} {short(move.bundle)}" for move in state.history))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
