@@ -3,9 +3,9 @@
 Purpose: copy a model's files out of the installed package that carries them into a candidate folder, so that from then
 on the payload is all that is needed.
 Boundary: reads installed packages, writes the candidate folder; no network.
-Invariants: nothing is written until everything is known; the same package gives the same bytes; a format that is not
-allowed is converted once, here, with its provenance in candidate.yaml; there is no data manifest, because the training
-data is not ours to know (leakage stays inconclusive).
+Invariants: the folder appears whole and checked, or not at all; the same package gives the same bytes; a format that is
+not allowed is converted once, here, with its provenance in candidate.yaml; there is no data manifest, because the
+training data is not ours to know (leakage stays inconclusive).
 Source: release-algorithm R1.4 and R1.5.
 """
 
@@ -145,7 +145,7 @@ SOURCES = {
 
 
 def build(name: str, out: Path) -> Path:
-    """Write the candidate folder of a source and return it; a complete equal folder is left as it is.
+    """Write the candidate folder of a source and return it; an older build of the same candidate is replaced.
 
     Raises:
         WrongCall: no such source.
@@ -158,7 +158,6 @@ def build(name: str, out: Path) -> Path:
     package, version = _installed(source)
     if out.exists() and any(out.iterdir()):
         _check_ours(source, version, out)
-        shutil.rmtree(out)
     temporary = out.with_name(f".{out.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     _write_payload(source, package, temporary / "payload")

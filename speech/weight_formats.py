@@ -117,14 +117,14 @@ def text_fault(data: bytes) -> str | None:
 def ort_fault(data: bytes) -> str | None:
     """A flatbuffer with the identifier ORTM, a root table and a vtable inside the file, and a version string."""
     if data[4:8] != b"ORTM":
-        return "without the identifier ORTM at byte 4"
+        return "not an ORT file: without the identifier ORTM at byte 4"
     try:
         (root,) = struct.unpack_from("<I", data)
         (back,) = struct.unpack_from("<i", data, root)
         vtable = root - back
         vtable_bytes, table_bytes = struct.unpack_from("<HH", data, vtable)
         if vtable < 8 or vtable_bytes < 8 or vtable_bytes % 2 or root + table_bytes > len(data):
-            return "with a malformed ORT root table"
+            return "an ORT file with a malformed root table"
         (version,) = struct.unpack_from("<H", data, vtable + 4)
         (model,) = struct.unpack_from("<H", data, vtable + 6)
         if not version or not model:

@@ -35,11 +35,13 @@ SUFFIXES = {".safetensors": "safetensors", ".onnx": "ONNX", ".ort": "ORT", ".jso
 
 MAX_FILES = 200
 
-_MAGIC = (
+_COMPRESSED = (
     (b"\x1f\x8b", "a gzip archive"),
     (b"BZh", "a bzip2 archive"),
     (b"\xfd7zXZ\x00", "an xz archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+)
+_MAGIC = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file, which Keras loads code from"),
     (b"\x93NUMPY", "a NumPy array file"),
     (b"\x7fELF", "a program or shared library"),
@@ -79,15 +81,15 @@ def _check_file(name: str, data: bytes, allowed: tuple[str, ...]) -> None:
 
 
 def archive_or_pickle(data: bytes) -> str | None:
-    """What a file that can carry code is: a pickle, or a zip wherever in the file it begins; None for neither.
+    """What a file that can carry code is: a pickle, an archive, a zip wherever it begins; None for neither.
 
     A zip's directory stands at a file's end, so that any other format can be in front of it; a pickle may be ASCII and
     so pass for text.
     """
-    if zip_names := _zip_names(data):
-        if any(name.endswith((".pkl", ".pickle")) for name in zip_names):
-            return f"a zip archive with a pickle inside ({zip_names[0]}), as torch.save writes it"
-        return f"a zip archive ({len(zip_names)} members, the first is {zip_names[0]!r})"
+    if packed := _named(data, _COMPRESSED) or _zip(data):
+        return packed
+    if data[257:262] == b"ustar":
+        return "a tar archive, as .nemo files are"
     if protocol := _pickle(data):
         return protocol
     if data[:1] == b"\x78" and (inner := _inflate(data)) and _pickle(inner):
@@ -97,25 +99,30 @@ def archive_or_pickle(data: bytes) -> str | None:
 
 def looks_like(data: bytes) -> str | None:
     """A name for well-known formats that are not allowed, None for anything else."""
-    if data[257:262] == b"ustar":
-        return "a tar archive, as .nemo files are"
-    for magic, name in _MAGIC:
-        if data.startswith(magic):
-            return name
+    if name := _named(data, _MAGIC):
+        return name
     for kind in ("safetensors", "ONNX", "ORT", *SPHINX):
         if FORMATS[kind](data) is None:
             return f"a file of format {kind}"
     return None
 
 
-def _zip_names(data: bytes) -> list[str]:
+def _named(data: bytes, table: tuple[tuple[bytes, str], ...]) -> str | None:
+    return next((name for magic, name in table if data.startswith(magic)), None)
+
+
+def _zip(data: bytes) -> str | None:
     if b"PK\x05\x06" not in data[-66_000:]:
-        return []
+        return None
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return sorted(archive.namelist(), key=lambda name: not name.endswith((".pkl", ".pickle")))
+            names = archive.namelist()
     except (zipfile.BadZipFile, ValueError, OSError):
-        return []
+        return None
+    for name in names:
+        if name.endswith((".pkl", ".pickle")):
+            return f"a zip archive with a pickle inside ({name}), as torch.save writes it"
+    return f"a zip archive of {len(names)} files"
 
 
 def _pickle(data: bytes) -> str | None:
@@ -123,11 +130,9 @@ def _pickle(data: bytes) -> str | None:
     binary = len(data) > 1 and data[0] == 0x80 and 2 <= data[1] <= 5
     names: set[str] = set()
     try:
-        for count, (operation, argument, _) in enumerate(pickletools.genops(data)):
+        for operation, argument, _ in pickletools.genops(data):
             if operation.name not in ("GLOBAL", "INST") or _is_import(str(argument)):
                 names.add(operation.name)
-            if operation.name == "STOP" or count > 10_000:
-                break
     except Exception:  # anything that the reader of instructions stumbles over is no complete pickle
         return "a damaged pickle" if binary and len(names) > 2 else None
     if binary:
@@ -149,9 +154,11 @@ def _inflate(data: bytes) -> bytes:
 
 
 def _closest(data: bytes, faults: dict[str, str | None]) -> str:
-    """The fault worth showing: text is tried last, and its fault says least about a binary file."""
-    texts = [fault for kind, fault in faults.items() if fault and kind != "UTF-8 text" and not fault.startswith("not ")]
-    return texts[0] if texts else f"unknown bytes: {data[:8].hex(' ')}"
+    """The fault of the format that the file seems to have been meant for, else its first bytes."""
+    seen = [fault for kind, fault in faults.items() if fault and fault.startswith((f"a {kind[:6]}", f"an {kind}"))]
+    if data[8:9] == b"{" and (fault := faults.get("safetensors")):
+        seen.append(fault)
+    return seen[0] if seen else f"unknown bytes: {data[:8].hex(' ')}"
 
 
 def _files(payload: Path) -> Iterator[Path]:

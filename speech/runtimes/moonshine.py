@@ -33,6 +33,7 @@ SHORTEST_SAMPLES = 1_600
 """0.1 s: shorter audio is padded with silence to this, because the encoder's strides need it."""
 QUIET_SPAN_SAMPLES = 3_200
 """0.2 s: the length over which loudness is measured when long audio is cut."""
+FILES = ("encoder.ort", "decoder.ort", "tokens.json", "decoder.json")
 WORD_START = "\u2581"
 BYTE_TOKEN = re.compile(r"^<0x([0-9A-F]{2})>$")
 SPECIAL_TOKEN = re.compile(r"^<.+>$")
@@ -57,6 +58,9 @@ def load(payload: Path, *, threads: int = 1) -> MoonshineRuntime:
     """Load the engine from its payload folder alone; raises Refused for a payload that lacks or mixes up files."""
     import onnxruntime
 
+    missing = [name for name in FILES if not (payload / name).is_file()]
+    if missing:
+        raise _refused("missing: " + ", ".join(missing))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -84,7 +88,7 @@ def _refused(got: str) -> Refused:
         "a moonshine payload cannot be loaded",
         where="payload",
         got=got,
-        expected="encoder.ort, decoder.ort, tokens.json and decoder.json as `python -m speech.third_party` writes them",
+        expected="the files that `python -m speech.third_party` writes",
         next_step="build the candidate again: python -m speech.third_party moonshine-tiny --out DIR",
     )
 

@@ -78,12 +78,11 @@ class PocketsphinxRuntime:
 
     def __init__(self, options: dict[str, Any], *, settle_s: float) -> None:
         self._options = options
+        self._idle: list[Any] = []
         self.settle_bytes = 2 * round(settle_s * SAMPLE_RATE_HZ)
         first = self.borrow()
         self.start_mean: str = first.get_cmn(False)
-        self._idle = [first]
-
-    _idle: list[Any] = []
+        self.give_back(first)
 
     def borrow(self) -> Any:
         """A decoder that nobody uses."""
