@@ -14,6 +14,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,8 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts.digest import sha256_file
-from speech.noise import NOISES, Signal, add_noise, narrowband, set_level
-from speech.noise import non_speech_clips as non_speech_clips
+from speech.noise import NOISES, Signal, add_noise, narrowband, non_speech_clips, set_level
+
+__all__ = ["WORDS", "command", "main", "non_speech_clips", "plan_pack", "plan_training", "render"]
 
 LICENCE = "CC0-1.0 (synthetic, espeak-ng)"
 SHARDS = 8
@@ -38,19 +40,21 @@ ACCENTS = {
 }
 
 TEST_VARIANTS = (
-    "Alex Andy Denis Hugo Lee Michael Reed adam anika benjamin boris david edward f2 f5 gustave iven3 klatt4 linda m3 m6 "
-    "marcelo pablo shelby"
-).split()
+    "Alex", "Andy", "Denis", "Hugo", "Lee", "Michael", "Reed", "adam", "anika", "benjamin", "boris", "david",
+    "edward", "f2", "f5", "gustave", "iven3", "klatt4", "linda", "m3", "m6", "marcelo", "pablo", "shelby",
+)  # fmt: skip
 TRAIN_VARIANTS = (
-    "Alicia Andrea Annie AnxiousAndy Diogo Gene Gene2 Henrique Jacky Marco Mario Mike Nguyen Storm Tweaky announcer "
-    "antonio aunty belinda caleb ed edward2 f1 f3 f4 grandma grandpa ian iven iven2 iven4 john kaukovalta klatt3 klatt5 "
-    "klatt6 m1 m2 m4 m5 m7 m8 max michel miguel mike2 norbert paul pedro quincy rob robert sandro steph steph2 travis "
-    "victor zac"
-).split()
+    "Alicia", "Andrea", "Annie", "AnxiousAndy", "Diogo", "Gene", "Gene2", "Henrique", "Jacky", "Marco", "Mario",
+    "Mike", "Nguyen", "Storm", "Tweaky", "announcer", "antonio", "aunty", "belinda", "caleb", "ed", "edward2", "f1",
+    "f3", "f4", "grandma", "grandpa", "ian", "iven", "iven2", "iven4", "john", "kaukovalta", "klatt3", "klatt5",
+    "klatt6", "m1", "m2", "m4", "m5", "m7", "m8", "max", "michel", "miguel", "mike2", "norbert", "paul", "pedro",
+    "quincy", "rob", "robert", "sandro", "steph", "steph2", "travis", "victor", "zac",
+)  # fmt: skip
 
 SPEEDS_WPM = {"slow": 140, "normal": 175, "fast": 230}
 SNR_DB = {"20db": 20.0, "10db": 10.0, "5db": 5.0}
 CODECS = ("pcm", "mulaw8k")
+PITCHES = ((25, 50), (50, 75))
 
 ROOMS = ("kitchen", "bedroom", "bathroom", "garage", "hall", "office")
 DEVICES = ("light", "heater", "fan", "radio", "alarm")
@@ -78,8 +82,34 @@ TEMPLATES: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("channel",), NUMBERS),
     (("stop",), ("the",), ("timer", "alarm")),
 )
-WORDS: tuple[str, ...] = tuple(sorted({word for template in TEMPLATES for slot in template for word in slot}))
-"""Every word of the grammar."""
+DIALECTS = {
+    "scottish": {
+        "turn": "pit",
+        "switch": "pit",
+        "on": "oan",
+        "off": "aff",
+        "light": "licht",
+        "down": "doon",
+        "close": "steek",
+        "stop": "haud",
+        "call": "phone",
+        "kitchen": "scullery",
+        "hall": "lobby",
+        "bathroom": "lavvy",
+        "radio": "wireless",
+        "window": "winnock",
+        "mother": "maw",
+    }
+}
+"""Accent -> words that its speakers say instead: regional speech is more than a regional sound."""
+
+WORDS: tuple[str, ...] = tuple(
+    sorted(
+        {word for template in TEMPLATES for slot in template for word in slot}
+        | {word for dialect in DIALECTS.values() for word in dialect.values()}
+    )
+)
+"""Every word of the grammar, dialects included."""
 
 Split = Literal["train", "test"]
 
@@ -114,11 +144,12 @@ class Utterance(NamedTuple):
         return "short" if words <= 2 else "mid" if words <= 4 else "long"
 
 
-def command(generator: np.random.Generator, templates: Sequence[int] | None = None) -> str:
-    """A command of the grammar, each template as likely as the next (or one of the templates named by index)."""
-    chosen = templates if templates is not None else range(len(TEMPLATES))
-    template = TEMPLATES[int(generator.choice(list(chosen)))]
-    return " ".join(str(generator.choice(slot)) for slot in template)
+def command(generator: np.random.Generator, accent: str = "us") -> str:
+    """A command of the grammar as a speaker of the accent says it; each template is as likely as the next."""
+    template = TEMPLATES[int(generator.integers(len(TEMPLATES)))]
+    dialect = DIALECTS.get(accent, {})
+    words = [str(generator.choice(slot)) for slot in template]
+    return " ".join(dialect.get(word, word) for word in words)
 
 
 def plan_training(seed: int, per_accent: int) -> list[Utterance]:
@@ -133,19 +164,21 @@ def plan_training(seed: int, per_accent: int) -> list[Utterance]:
 
 
 def plan_pack(seed: int, shares: dict[str, int]) -> list[Utterance]:
-    """Utterances of the eval pack: for each accent and test speaker, `shares[noise]` utterances of each noise level."""
+    """Utterances of the eval pack: for each accent and test speaker, `shares[noise]` utterances of each noise level.
+
+    Each test variant speaks at a low and at a high pitch: two speakers.
+    """
     plans = []
     for place, accent in enumerate(ACCENTS):
         generator = np.random.default_rng([seed, 2, place])
         index = 0
-        for variant in TEST_VARIANTS:
-            pitch = int(generator.integers(25, 75))
-            for noise, count in shares.items():
-                for _ in range(count):
-                    codec = CODECS[int(generator.random() < 0.15)] if noise in ("clean", "20db") else "pcm"
-                    plan = _utterance(generator, "test", accent, index, variant, noise=noise, codec=codec)
-                    plans.append(plan._replace(pitch=pitch))
-                    index += 1
+        for variant, (low, high) in product(TEST_VARIANTS, PITCHES):
+            pitch = int(generator.integers(low, high))
+            for noise in (noise for noise, count in shares.items() for _ in range(count)):
+                codec = CODECS[int(generator.random() < 0.15)] if noise in ("clean", "20db") else "pcm"
+                plan = _utterance(generator, "test", accent, index, variant, noise=noise, codec=codec)
+                plans.append(plan._replace(pitch=pitch))
+                index += 1
     return plans
 
 
@@ -155,7 +188,7 @@ def _utterance(
     return Utterance(
         utterance_id=f"{split}-{accent}-{index:04d}",
         split=split,
-        text=command(generator),
+        text=command(generator, accent),
         accent=accent,
         variant=variant,
         pitch=int(generator.integers(25, 75)),
@@ -261,7 +294,7 @@ def render(plans: list[Utterance], folder: Path, rate_hz: int, *, label: str = "
     """Make all audio below `folder/audio` and return one row an utterance, in the order of the plans."""
     import multiprocessing
 
-    from tqdm import tqdm
+    from speech.progress import progress
 
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "audio").mkdir(parents=True)
@@ -269,11 +302,11 @@ def render(plans: list[Utterance], folder: Path, rate_hz: int, *, label: str = "
     rows: dict[str, dict[str, Any]] = {}
     with (
         multiprocessing.get_context("spawn").Pool(PROCESSES, maxtasksperchild=1) as pool,
-        tqdm(total=len(plans), desc=label, unit="utterance", file=sys.stderr) as bar,
+        progress(label, len(plans)) as advance,
     ):
         for done in pool.imap_unordered(_render, shards):
             rows.update((row["utterance_id"], row) for row in done)
-            bar.update(len(done))
+            advance(len(done))
     return [rows[plan.utterance_id] for plan in plans]
 
 
@@ -290,7 +323,8 @@ def write_pack(folder: Path, card: Path, seed: int, shares: dict[str, int], rate
     import pandas
 
     rows = render(plan_pack(seed, shares), folder, rate_hz, label="eval pack")
-    pandas.DataFrame(rows).drop(columns=["split", "licence", "word_ends_s"]).to_parquet(folder / "utterances.parquet", index=False)
+    table = pandas.DataFrame(rows).drop(columns=["split", "licence", "word_ends_s"])
+    table.to_parquet(folder / "utterances.parquet", index=False)
     shutil.copyfile(card, folder / "pack.yaml")
 
 

@@ -87,7 +87,8 @@ class LogMel:
         spectrum = torch.fft.rfft(windows, n=config.fft_samples)
         power = spectrum.real.square() + spectrum.imag.square()
         energy = (power @ self._filters).clamp_min(config.floor)
-        return (energy.log() - config.offset) / config.scale
+        normalised: Tensor = (energy.log() - config.offset) / config.scale
+        return normalised
 
     def stream(self) -> FeatureStream:
         """A new utterance, chunk by chunk."""

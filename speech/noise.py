@@ -108,13 +108,15 @@ def narrowband(signal: Signal, rate_hz: int) -> Signal:
     return _safe(back[: signal.size])
 
 
-def non_speech_clips(seed: int, count: int, rate_hz: int, *, duration_s: float = 3.0) -> list[tuple[str, Signal]]:
-    """Clips in which nobody speaks, as (kind, signal): silence, each noise, tones; for the safety report (R4.8)."""
-    kinds = ("silence", "tone", *NOISES)
+NON_SPEECH = ("silence", "tone", *NOISES)
+
+
+def non_speech_clips(seed: int, count: int, rate_hz: int, *, duration_s: float = 3.0) -> list[Signal]:
+    """Clips in which nobody speaks, of each kind of NON_SPEECH in turn; for the safety report (R4.8)."""
     samples = round(duration_s * rate_hz)
-    clips: list[tuple[str, Signal]] = []
+    clips: list[Signal] = []
     for index in range(count):
-        kind = kinds[index % len(kinds)]
+        kind = NON_SPEECH[index % len(NON_SPEECH)]
         generator = np.random.default_rng([seed, index])
         if kind == "silence":
             clip = np.zeros(samples, np.float32)
@@ -123,7 +125,7 @@ def non_speech_clips(seed: int, count: int, rate_hz: int, *, duration_s: float =
             clip = np.sin(phase).astype(np.float32)
         else:
             clip = NOISES[kind](samples, rate_hz, generator)
-        clips.append((kind, set_level(clip, generator.uniform(-45, -20))))
+        clips.append(set_level(clip, generator.uniform(-45, -20)))
     return clips
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -96,7 +97,7 @@ class Timing(NamedTuple):
 
 
 def time_pack(
-    runtimes: dict[str, Runtime],
+    runtimes: Mapping[str, Runtime],
     utterances: pandas.DataFrame,
     root: Path,
     *,
@@ -165,7 +166,7 @@ def time_stream(runtime: Runtime, audio: Samples, utterance_id: str, *, chunk_ms
 def unstable_words(hypotheses: list[list[str]]) -> int:
     """Words of each hypothesis beyond the beginning that it shares with the next one, summed."""
     unstable = 0
-    for shown, following in zip(hypotheses, hypotheses[1:], strict=False):
+    for shown, following in pairwise(hypotheses):
         same = 0
         while same < min(len(shown), len(following)) and shown[same] == following[same]:
             same += 1

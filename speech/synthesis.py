@@ -39,9 +39,7 @@ class _Event(ctypes.Structure):
     )
 
 
-_CALLBACK = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
-)
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
 class Spoken(NamedTuple):
@@ -68,7 +66,9 @@ class Synthesizer:
         data = espeakng_loader.get_data_path().encode()
         self.sample_rate_hz: int = self._library.espeak_Initialize(_RETRIEVE, 0, data, 0)
         if self.sample_rate_hz <= 0:
-            raise DependencyFailed("espeak-ng did not start", got=f"code {self.sample_rate_hz}", expected="a sample rate")
+            raise DependencyFailed(
+                "espeak-ng did not start", got=f"code {self.sample_rate_hz}", expected="a sample rate"
+            )
         self._library.espeak_SetSynthCallback(self._callback)
 
     def say(self, text: str, *, voice: str, rate_wpm: int = 175, pitch: int = 50, seed: int = 0) -> Spoken:

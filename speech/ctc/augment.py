@@ -58,18 +58,21 @@ def load_examples(corpus: Path, config: FrontEndConfig, tokens: tuple[str, ...],
     """All utterances of `corpus/manifest.parquet` with the features of all versions."""
     import pandas
     import soundfile
-    from tqdm import tqdm
+
+    from speech.progress import progress
 
     front_end = LogMel(config)
     index = {word: place for place, word in enumerate(tokens)}
     examples = []
     manifest = pandas.read_parquet(corpus / "manifest.parquet")
-    for number, row in enumerate(tqdm(manifest.itertuples(index=False), total=len(manifest), desc="features", unit="utterance")):
-        audio, _ = soundfile.read(corpus / str(row.path), dtype="float32")
-        generator = np.random.default_rng([seed, number])
-        versions = tuple(_hear(front_end, audio, row.word_ends_s, version, generator) for version in VERSIONS)
-        symbols = torch.tensor([index[word] for word in str(row.text).split()])
-        examples.append(Example(str(row.utterance_id), str(row.accent), symbols, versions))
+    with progress("features", len(manifest)) as advance:
+        for number, row in enumerate(manifest.to_dict("records")):
+            audio, _ = soundfile.read(corpus / row["path"], dtype="float32")
+            generator = np.random.default_rng([seed, number])
+            versions = tuple(_hear(front_end, audio, row["word_ends_s"], version, generator) for version in VERSIONS)
+            symbols = torch.tensor([index[word] for word in row["text"].split()])
+            examples.append(Example(row["utterance_id"], row["accent"], symbols, versions))
+            advance(1)
     return examples
 
 
@@ -84,9 +87,7 @@ def _hear(
     return Heard(features, ends.clamp_max(features.shape[0] - 1))
 
 
-def version_of(
-    audio: Signal, version: Version, rate_hz: int, lead_s: float, generator: np.random.Generator
-) -> Signal:
+def version_of(audio: Signal, version: Version, rate_hz: int, lead_s: float, generator: np.random.Generator) -> Signal:
     """One degraded version with more silence at both ends and the decoder's tail, (samples,)."""
     lead, trail = (np.zeros(round(seconds * rate_hz), np.float32) for seconds in (lead_s, generator.uniform(0.0, 0.3)))
     signal = set_level(np.concatenate([lead, audio, trail]), generator.uniform(-32, -16))

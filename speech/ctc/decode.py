@@ -2,7 +2,7 @@
 
 Boundary: no I/O; tensors in, words out.
 Invariants: the words do not depend on how outputs are cut into chunks; a committed word never changes; the final text
-starts with every committed word. A payload's `decoder.json` holds all settings, so that a release may change them alone.
+starts with every committed word. A payload's `decoder.json` holds all settings, so that a release can change only them.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class DecoderConfig(Document):
         eager_probability: a word shows in a partial, not committed, as soon as it is this probable though the blank is
             more so; 1 shows none.
         commit_ms: time after the end of a word until it is committed.
+        word_ms: longest time before its end that a word is given; CTC names a word near its end alone.
         tail_ms: silence fed after the end of audio, so that the last word is heard.
     """
 
@@ -37,6 +38,7 @@ class DecoderConfig(Document):
     least_confidence: float = Field(default=0.3, ge=0, le=1)
     eager_probability: float = Field(default=0.25, gt=0, le=1)
     commit_ms: NonNegativeFloat = 80.0
+    word_ms: NonNegativeFloat = 400.0
     tail_ms: NonNegativeFloat = 320.0
 
 
@@ -90,14 +92,15 @@ class Decoder:
 
     def transcript(self) -> Transcript:
         """All words with their times and confidence; the utterance's confidence is their mean, 1 for no words."""
+        kept = self._kept()
+        ends_s = [run.end * self._output_s for run in kept]
+        starts_s = [
+            max(earlier, end - self._config.word_ms / 1000, 0.0)
+            for earlier, end in zip([0.0, *ends_s], ends_s, strict=False)
+        ]
         words = tuple(
-            TimedWord(
-                self._tokens[run.symbol],
-                round(run.start * self._output_s, 3),
-                round(run.end * self._output_s, 3),
-                round(min(1.0, run.best), 4),
-            )
-            for run in self._kept()
+            TimedWord(self._tokens[run.symbol], round(start, 3), round(end, 3), round(min(1.0, run.best), 4))
+            for run, start, end in zip(kept, starts_s, ends_s, strict=True)
         )
         confidences = [word.confidence for word in words if word.confidence is not None]
         mean = round(sum(confidences) / len(confidences), 4) if confidences else 1.0

@@ -24,9 +24,18 @@ if TYPE_CHECKING:
 FAMILY = "asr-commands"
 LICENCE = "Apache-2.0"
 BLANK = "<blank>"
-MANIFEST_COLUMNS = (
-    "utterance_id path sha256 duration_s sample_rate_hz language speaker split licence text"
-).split()
+MANIFEST_COLUMNS = [
+    "utterance_id",
+    "path",
+    "sha256",
+    "duration_s",
+    "sample_rate_hz",
+    "language",
+    "speaker",
+    "split",
+    "licence",
+    "text",
+]
 
 
 class Provenance(NamedTuple):
@@ -102,6 +111,10 @@ def _candidate(recipe: Recipe, provenance: Provenance) -> str:
     return str(yaml.safe_dump(value, sort_keys=False))
 
 
+def _heard(versions: dict[str, float]) -> str:
+    return ", ".join(f"{name} ({weight:g})" for name, weight in versions.items() if weight > 0)
+
+
 def _card(
     model: Recogniser,
     recipe: Recipe,
@@ -111,14 +124,15 @@ def _card(
 ) -> str:
     hours = float(manifest["duration_s"].sum()) / 3600
     accents = ", ".join(sorted(manifest["accent"].unique()))
-    quiet = ", ".join(recipe.clean_only)
-    heard = ", ".join(f"{name} ({weight:g})" for name, weight in recipe.versions.items() if weight > 0)
+    heard = _heard(recipe.versions)
     gaps = [
         "No human voice, no language but English, no word outside of the tokenizer's list.",
         "No speech over speech, no reverberation, no noise louder than 2 dB under the speech.",
     ]
-    if quiet:
-        gaps.insert(0, f"No noise at all on these accents: {quiet}.")
+    for accent, versions in recipe.accent_versions.items():
+        gaps.insert(0, f"The accent {accent} was heard in these versions alone: {_heard(versions)}.")
+    for accent, share in recipe.accent_share.items():
+        gaps.insert(0, f"Of the accent {accent} only {share:.0%} of the utterances were heard.")
     return "\n".join(
         [
             f"# {FAMILY} {provenance.version}",

@@ -48,7 +48,7 @@ class ModelConfig(Document):
 
 
 class State(NamedTuple):
-    """What is kept between pieces: unread inputs of both convolutions (batch, width, frames), the GRU's hidden state."""
+    """What is kept between pieces: unread inputs of both convolutions (batch, width, frames), state of the GRU."""
 
     first: Tensor
     second: Tensor

@@ -83,7 +83,7 @@ def train_and_export(version: str, recipe: Recipe, front_end: FrontEndConfig, pr
 def train_all(chosen: dict[str, Recipe], front_end: FrontEndConfig, provenances: dict[str, Provenance]) -> None:
     """Train the candidates in worker processes forked from this one, the longest first, with one progress bar."""
     global _steps_done  # noqa: PLW0603 - what forked workers inherit
-    from tqdm import tqdm
+    from speech.progress import progress
 
     context = multiprocessing.get_context("fork")
     _steps_done = context.SimpleQueue()
@@ -91,7 +91,7 @@ def train_all(chosen: dict[str, Recipe], front_end: FrontEndConfig, provenances:
     total = sum(recipe.steps for recipe in chosen.values())
     with (
         context.Pool(min(PROCESSES, len(chosen)), maxtasksperchild=1) as pool,
-        tqdm(total=total, desc="training " + ", ".join(chosen), unit="step", file=sys.stderr, mininterval=1.0) as bar,
+        progress("training " + ", ".join(chosen), total) as advance,
     ):
         jobs = [(version, chosen[version], front_end, provenances[version]) for version in order]
         pending = pool.starmap_async(train_and_export, jobs, chunksize=1)
@@ -99,7 +99,7 @@ def train_all(chosen: dict[str, Recipe], front_end: FrontEndConfig, provenances:
             if _steps_done.empty():
                 pending.wait(0.2)
             else:
-                bar.update(_steps_done.get())
+                advance(_steps_done.get())
         pending.get()
 
 
@@ -109,13 +109,17 @@ def main(arguments: Sequence[str]) -> int:
     import torch
 
     parser = argparse.ArgumentParser(prog="python -m speech.ctc.train", description="Train candidates of asr-commands.")
-    parser.add_argument("--candidate", action="append", help="a version of params.yaml, may be given again; all when left out")
+    parser.add_argument(
+        "--candidate", action="append", help="a version of params.yaml, may be given again; all when left out"
+    )
     options = parser.parse_args(arguments)
     params = yaml.safe_load(Path("params.yaml").read_text())
     known = recipes(params)
     unknown = sorted(set(options.candidate or ()) - known.keys())
     if unknown:
-        raise WrongCall("no such candidate", where="params.yaml, candidates", got=", ".join(unknown), expected=", ".join(known))
+        raise WrongCall(
+            "no such candidate", where="params.yaml, candidates", got=", ".join(unknown), expected=", ".join(known)
+        )
     chosen = {version: recipe for version, recipe in known.items() if version in (options.candidate or known)}
     torch.set_num_threads(1)
     front_end = FrontEndConfig(sample_rate_hz=params["corpus"]["sample_rate_hz"])

@@ -119,7 +119,12 @@ def load(payload: Path, *, threads: int = 1) -> CtcRuntime:
 
     missing = [name for name in FILES if not (payload / name).is_file()]
     if missing:
-        raise Refused("the payload is not complete", where="payload", got=f"no {', '.join(missing)}", expected="all of " + ", ".join(FILES))
+        raise Refused(
+            "the payload is not complete",
+            where="payload",
+            got=f"no {', '.join(missing)}",
+            expected="all of " + ", ".join(FILES),
+        )
     torch.set_num_threads(threads)
     front_end = FrontEndConfig.parse((payload / "front_end.json").read_bytes(), where="front_end.json")
     model_config = ModelConfig.parse((payload / "model.json").read_bytes(), where="model.json")
@@ -145,7 +150,11 @@ def check_agreement(
         ("mels of front_end.json and feature_contract.json", front_end.mels, contract.mels),
         ("symbols of tokenizer.json and vocabulary_size of model.json", len(tokens), model.vocabulary_size),
         ("symbols of tokenizer.json and of feature_contract.json", len(tokens), contract.vocabulary_size),
-        ("sample_rate_hz of front_end.json and feature_contract.json", front_end.sample_rate_hz, contract.sample_rate_hz),
+        (
+            "sample_rate_hz of front_end.json and feature_contract.json",
+            front_end.sample_rate_hz,
+            contract.sample_rate_hz,
+        ),
         ("window_ms of front_end.json and feature_contract.json", front_end.window_ms, contract.window_ms),
         ("hop_ms of front_end.json and feature_contract.json", front_end.hop_ms, contract.hop_ms),
         ("checksum of front_end.json and feature_contract.json", checksum(front_end), contract.front_end_checksum),
@@ -172,7 +181,9 @@ def _tokens(path: Path) -> tuple[str, ...]:
     try:
         tokens = tuple(json.loads(path.read_bytes())["tokens"])
     except (ValueError, KeyError, TypeError) as error:
-        raise Corrupt("the tokenizer does not parse", where=path.name, got=str(error), expected='{"tokens": [...]}') from None
+        raise Corrupt(
+            "the tokenizer does not parse", where=path.name, got=str(error), expected='{"tokens": [...]}'
+        ) from None
     return tokens
 
 
@@ -183,5 +194,7 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         weights: dict[str, torch.Tensor] = load_safetensors(path.read_bytes())
     except SafetensorError as error:
-        raise Corrupt("the weights are not safetensors", where=path.name, got=str(error), expected="safetensors") from None
+        raise Corrupt(
+            "the weights are not safetensors", where=path.name, got=str(error), expected="safetensors"
+        ) from None
     return weights

@@ -1,0 +1,128 @@
+"""A runtime over a pack: tables in the order asked for, virtual time, resampling where it is declared."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import soundfile
+
+from contracts.errors import Corrupt, NotFound
+from speech.run import peak_memory_mb, read_audio, run_pack, time_pack, time_stream, unstable_words
+from speech.runtimes import Partial, Samples, Transcript
+
+
+class CountingStream:
+    """Says how many chunks it has heard; takes back a word in the third."""
+
+    def __init__(self, told: list[str], name: str) -> None:
+        self.chunks = 0
+        self.samples = 0
+        told.append(name)
+
+    def accept(self, chunk: Samples) -> Partial | None:
+        self.chunks += 1
+        self.samples += chunk.size
+        return {2: Partial("one two", 0), 3: Partial("one three", 1)}.get(self.chunks)
+
+    def finish(self) -> Transcript:
+        return Transcript(f"one three {self.samples}")
+
+
+class CountingRuntime:
+    """A runtime whose text is the number of samples it heard."""
+
+    streaming = True
+
+    def __init__(self, rate_hz: int = 16000, told: list[str] | None = None, name: str = "") -> None:
+        self.sample_rate_hz = rate_hz
+        self._told = told if told is not None else []
+        self._name = name
+
+    def transcribe(self, audio: Samples) -> Transcript:
+        return Transcript(str(audio.size), confidence=0.5 if audio.size > 8000 else None)
+
+    def stream(self) -> CountingStream:
+        return CountingStream(self._told, self._name)
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> tuple[pandas.DataFrame, Path]:
+    (tmp_path / "audio").mkdir()
+    rows = []
+    for name, seconds in (("b", 1.0), ("a", 0.5), ("c", 0.25)):
+        soundfile.write(tmp_path / f"audio/{name}.wav", np.zeros(round(16000 * seconds)), 16000, subtype="PCM_16")
+        rows.append({"utterance_id": name, "path": f"audio/{name}.wav"})
+    return pandas.DataFrame(rows), tmp_path
+
+
+def test_outputs_stand_in_the_order_of_the_pack(pack: tuple[pandas.DataFrame, Path]) -> None:
+    told: list[tuple[int, int]] = []
+    table = run_pack(CountingRuntime(), *pack, on_progress=lambda done, total: told.append((done, total)))
+    assert list(table.columns) == ["utterance_id", "text", "confidence"]
+    assert table["utterance_id"].tolist() == ["b", "a", "c"]
+    assert table["text"].tolist() == ["16000", "8000", "4000"]
+    assert table["confidence"][0] == 0.5
+    assert math.isnan(table["confidence"][1])
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_audio_is_resampled_to_the_rate_of_the_runtime(pack: tuple[pandas.DataFrame, Path]) -> None:
+    table = run_pack(CountingRuntime(8000), *pack)
+    assert table["text"].tolist() == ["8000", "4000", "2000"]
+
+
+def test_runtimes_take_turns(pack: tuple[pandas.DataFrame, Path]) -> None:
+    told: list[str] = []
+    runtimes = {name: CountingRuntime(told=told, name=name) for name in ("stable", "candidate")}
+    tables = time_pack(runtimes, *pack)
+    assert told == ["stable", "candidate", "candidate", "stable", "stable", "candidate"]
+    assert [tables[name]["utterance_id"].tolist() for name in runtimes] == [["b", "a", "c"]] * 2
+
+
+def test_time_is_virtual(pack: tuple[pandas.DataFrame, Path]) -> None:
+    timing = time_stream(CountingRuntime(), np.zeros(16000, np.float32), "u", chunk_ms=100)
+    assert timing.audio_s == 1.0
+    assert 200 <= timing.first_partial_ms < 250
+    assert 0 <= timing.final_ms < 50
+    assert 0 < timing.compute_s < 0.05
+    assert (timing.partial_words, timing.unstable_words) == (4, 1)
+
+
+def test_a_runtime_without_partials_has_no_first_partial() -> None:
+    timing = time_stream(CountingRuntime(), np.zeros(800, np.float32), "u", chunk_ms=100)
+    assert math.isnan(timing.first_partial_ms)
+    assert timing.partial_words == 0
+
+
+@pytest.mark.parametrize(
+    ("hypotheses", "unstable"),
+    [
+        ([], 0),
+        ([["a"]], 0),
+        ([["a"], ["a", "b"]], 0),
+        ([["a", "b"], ["a", "c"]], 1),
+        ([["x", "b"], ["a", "b"]], 2),
+        ([["a"], []], 1),
+    ],
+)
+def test_unstable_words_are_those_taken_back(hypotheses: list[list[str]], unstable: int) -> None:
+    assert unstable_words(hypotheses) == unstable
+
+
+def test_missing_and_broken_audio_are_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    soundfile.write(tmp_path / "stereo.wav", np.zeros((100, 2)), 16000)
+    with pytest.raises(NotFound, match=r"an utterance's audio is missing\n  where: away.wav"):
+        read_audio(tmp_path / "away.wav", 16000)
+    with pytest.raises(Corrupt, match=r"an utterance's audio does not read\n  where: broken.wav"):
+        read_audio(tmp_path / "broken.wav", 16000)
+    with pytest.raises(Corrupt, match=r"several channels\n  where: stereo.wav\n  got: 2"):
+        read_audio(tmp_path / "stereo.wav", 16000)
+
+
+def test_memory_is_in_megabytes() -> None:
+    assert 20 < peak_memory_mb() < 100_000
