@@ -166,7 +166,7 @@ class Inference:
                 if job.operation == "transcribe":
                     self._waiting -= 1
             self._do(job)
-            if job.operation in ("end", "close") or job.cancelled:
+            if job.operation == "close" or job.cancelled:
                 self._close(job.key)
 
     def _close(self, key: tuple[int, int]) -> None:
@@ -212,7 +212,10 @@ class Inference:
             return None
         stream = self._streams[job.key]
         if job.operation == "end":
-            return {"op": "result", "id": number, **_answer(stream.finish())}
+            final = stream.finish()
+            # Closed before its peer hears the final, so that whoever asks next finds the place free.
+            self._close(job.key)
+            return {"op": "result", "id": number, **_answer(final)}
         partial = stream.accept(job.samples)
         header: Header = {"op": "heard", "id": number}
         if partial is not None:

@@ -102,7 +102,8 @@ class Family:
                 self.aim(RouteTable.parse(pointer.content, where=self._pointer))
                 self._pointer_version = pointer.version
             self._looked, self.store_error = True, ""
-        except (SoundcheckError, OSError) as error:
+        except Exception as error:
+            # Whatever a store does, what is served goes on and the next look follows.
             self._metrics.store_errors.labels(self.name).inc()
             what = error.what if isinstance(error, SoundcheckError) else type(error).__name__
             if what != self.store_error:

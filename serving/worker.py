@@ -96,15 +96,16 @@ class Worker:
 
 
 def listen(path: Path) -> socket.socket:
-    """A listening Unix socket at `path` that only this user can reach."""
-    path.unlink(missing_ok=True)
+    """A listening Unix socket at `path` that only this user can reach; who sees the path can connect."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
-        listener.bind(str(path))
+        listener.bind(str(temporary))
     finally:
         os.umask(before)
     listener.listen(16)
+    temporary.rename(path)
     return listener
 
 

@@ -116,6 +116,6 @@ def pinned(home: Home, start_tiny: StartGateway) -> Iterator[RunningGateway]:
     """A gateway that serves `tiny` from a folder: words alpha bravo charlie; digit runs over five are redacted."""
     folder = home.folder("pinned", "alpha bravo charlie")
     private = home.folder("private", "call four one five five five one nine", filters={"redact_digits_over": 5})
-    options = ("--deadline-s", "3", "--queue-limit", "4", "--drain-s", "3")
+    options = ("--deadline-s", "2", "--queue-limit", "4", "--drain-s", "3")
     with start_tiny(home.root, serve={"tiny": folder, "private": private}, options=options) as gateway:
         yield gateway

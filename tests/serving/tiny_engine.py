@@ -1,8 +1,8 @@
 """A deterministic engine for tests: says a word of its payload's list for every half second, by how loud it is.
 
 It implements speech.runtimes.Runtime with real per-stream state, and obeys commands hidden in the audio: a sample of
-exactly CRASH ends the process (once: a marker file remembers), SLOW takes a second, FAIL raises an error that quotes
-private text.
+exactly CRASH ends the process (once: a marker file remembers), SLOW takes SLOW_S seconds, FAIL raises an error that
+quotes private text.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from speech.runtimes import Partial, Samples, TimedWord, Transcript
 RATE_HZ = 16_000
 WORD_S = 0.5
 CRASH, SLOW, FAIL = 0.75, 0.5, 0.625
+SLOW_S = 0.7
 
 
 def _obey(audio: Samples, marker: Path) -> None:
@@ -26,7 +27,7 @@ def _obey(audio: Samples, marker: Path) -> None:
         marker.touch()
         os._exit(9)
     if np.any(audio == SLOW):
-        time.sleep(1.0)
+        time.sleep(SLOW_S)
     if np.any(audio == FAIL):
         raise ValueError("planted-secret was said")
 
