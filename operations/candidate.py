@@ -34,6 +34,7 @@ class Candidate(Document):
     seeds: dict[str, int] = {}
     training_code_sha: str
     registry: dict[str, JsonValue] = {}
+    provenance: dict[str, JsonValue] = {}
     notes: str = ""
 
 
@@ -70,7 +71,7 @@ def read(folder: Path, family: str) -> Candidate:
         raise Refused(
             "candidate.yaml is not complete" if lacks else "candidate.yaml has a wrong value",
             where=str(path),
-            got="missing: " + ", ".join(lacks) if lacks else f"{first['loc']}: {first['msg']}",
+            got="missing: " + ", ".join(lacks) if lacks else f"{first['loc'][0]}: {first['msg']}",
             expected="the fields of operations/candidate.py",
             next_step="add them and run the release again",
         ) from None

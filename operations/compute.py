@@ -23,7 +23,7 @@ from contracts.errors import DependencyFailed
 if TYPE_CHECKING:
     import pandas as pd
 
-    from speech.runtimes import Runtime
+    from speech.runtimes import Runtime, Samples
 
 SHARD = 100
 """Utterances a shard: small enough for a moving progress bar, large enough to hide the hand-over."""
@@ -124,14 +124,12 @@ def timings(payloads: Mapping[str, Path], utterances: pd.DataFrame, root: Path) 
         return pool.submit(_time, dict(payloads), utterances, root).result()
 
 
-def _clips(payload: Path, clips: Sequence[tuple[str, object]]) -> list[str]:
-    import numpy as np
-
+def _clips(payload: Path, clips: Sequence[Samples]) -> list[str]:
     runtime = _runtime(payload)
-    return [runtime.transcribe(np.asarray(samples, dtype=np.float32)).text for _, samples in clips]
+    return [runtime.transcribe(samples).text for samples in clips]
 
 
-def transcripts_of(payload: Path, clips: Sequence[tuple[str, object]]) -> list[str]:
-    """What the payload hears in named clips (mono float samples at the payload's own rate)."""
+def transcripts_of(payload: Path, clips: Sequence[Samples]) -> list[str]:
+    """What the payload hears in clips at its own rate."""
     with _processes() as pool:
         return pool.submit(_clips, payload, clips).result()

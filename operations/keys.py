@@ -30,6 +30,8 @@ from registry.signing import (
 )
 from registry.signing import revoke as revoke_key
 
+ANY_TENANT = "*"
+"""An API key of this installation speaks for whichever tenant a request names."""
 BUILDER = "builder"
 ROLLBACK_TYPE = "https://soundcheck.invalid/predicates/rollback/1"
 
@@ -124,7 +126,7 @@ def ensure_api_key(home: Path, name: str) -> str:
 
 def _enrol_api_key(path: Path, key: str, name: str) -> None:
     known = json.loads(path.read_text()) if path.is_file() else {"keys": {}}
-    known["keys"][sha256_bytes(key.encode())] = {"name": name, "tenant": name}
+    known["keys"][sha256_bytes(key.encode())] = {"name": name, "tenant": ANY_TENANT}
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(known, indent=2))
     temporary.replace(path)

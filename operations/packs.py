@@ -72,4 +72,4 @@ def _synthesiser() -> Callable[[str, str, int], npt.NDArray[np.float32]]:
     from speech.synthesis import Synthesizer
 
     synthesizer = Synthesizer()
-    return lambda text, voice, seed: synthesizer.say(text, voice=voice, seed=seed)
+    return lambda text, voice, seed: synthesizer.say(text, voice=voice, seed=seed).samples

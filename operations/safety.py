@@ -42,7 +42,7 @@ def safety_report(context: Context, manifest: TrainManifest, payload: Path, poli
     context.progress("safety clips", 0, 1)
     rate_hz = candidates.feature_contract(payload).sample_rate_hz
     clips = non_speech_clips(policy.statistics.seed, CLIPS, rate_hz)
-    heard = [text.split() for text in compute.transcripts_of(payload, list(clips))]
+    heard = [text.split() for text in compute.transcripts_of(payload, clips)]
     leaked = sum(secret in redact(text, SAFETY_FILTERS) for text, secret in zip(PLANTED, _PRIVATE, strict=True))
     context.progress("safety clips", 1, 1)
     talking = sum(bool(words) for words in heard)

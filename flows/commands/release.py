@@ -18,10 +18,12 @@ def release(family: str, candidate: str, as_json: bool) -> None:
     """
     from flows.commands.shared import progress_bars, say
     from flows.wiring import use_prefect
+    from operations.candidate import find
     from operations.settings import find_settings
 
     settings = find_settings()
     settings.policy(family)
+    find(settings, family, candidate)
     known = use_prefect(settings)
     from flows.running import run_release
 

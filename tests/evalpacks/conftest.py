@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from evaluation_samples import make_pack, make_policy
 
 from contracts.policy import FamilyPolicy
 from evalpacks.pack import Pack
+from tests.evalpacks.evaluation_samples import make_pack, make_policy
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pandas as pd
 import pytest
-from evaluation_samples import make_table
 
 from contracts.errors import Refused
 from evalpacks.expectations import check_data_manifest
+from tests.evalpacks.evaluation_samples import make_table
 
 WHERE = "candidates/asr-commands/v1/data_manifest.parquet"
 Change = Callable[[pd.DataFrame], pd.DataFrame]

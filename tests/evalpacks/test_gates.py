@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from evaluation_samples import make_pack, make_policy, make_table, outputs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from contracts.verdict import Value, Verdict
 from evalpacks.gates import AllOf, Budget, Given, gate, manual_review, quality_gate, safety_gate, serving_gate
 from evalpacks.pack import Pack
 from evalpacks.scoring import score_report
+from tests.evalpacks.evaluation_samples import make_pack, make_policy, make_table, outputs
 
 PAYLOAD, OTHER = "a" * 64, "b" * 64
 

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from evaluation_samples import META, make_pack, make_table
 
 from contracts.errors import Refused, SoundcheckError, WrongCall
 from evalpacks import pack as packs
+from tests.evalpacks.evaluation_samples import META, make_pack, make_table
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 

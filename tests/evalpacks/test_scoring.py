@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from evaluation_samples import make_pack, make_policy, make_table, outputs
 
 from contracts.errors import Refused
 from contracts.policy import FamilyPolicy
@@ -15,6 +14,7 @@ from contracts.verdict import Value
 from evalpacks.normalize import VERSIONS
 from evalpacks.pack import Pack
 from evalpacks.scoring import score_report
+from tests.evalpacks.evaluation_samples import make_pack, make_policy, make_table, outputs
 
 CANDIDATE, STABLE = "a" * 64, "b" * 64
 

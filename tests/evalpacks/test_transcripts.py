@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from evaluation_samples import make_table, outputs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import WrongCall
 from evalpacks.scoring import score_transcripts
 from evalpacks.transcripts import read_transcripts
+from tests.evalpacks.evaluation_samples import make_table, outputs
 
 REFERENCES = pd.DataFrame(
     {

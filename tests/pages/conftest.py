@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-import release_examples
 
 from pages.view import ReleaseView
+from tests.pages import release_examples
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

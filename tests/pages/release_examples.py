@@ -5,7 +5,12 @@ from __future__ import annotations
 import dataclasses
 from functools import cache
 
-from release_documents import (
+from contracts.approval import Approval, Evidence
+from contracts.ledger_event import GENESIS, LedgerEvent
+from contracts.reports import Comparison, GateReport, SafetyReport
+from contracts.verdict import Value, Verdict, worst
+from pages.view import ReleaseView
+from tests.pages.release_documents import (
     PASS,
     bundle_manifest,
     canary_report,
@@ -17,12 +22,6 @@ from release_documents import (
     timing_report,
     train_manifest,
 )
-
-from contracts.approval import Approval, Evidence
-from contracts.ledger_event import GENESIS, LedgerEvent
-from contracts.reports import Comparison, GateReport, SafetyReport
-from contracts.verdict import Value, Verdict, worst
-from pages.view import ReleaseView
 
 FAIL = Verdict(value=Value.FAIL)
 

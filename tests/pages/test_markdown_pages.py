@@ -6,8 +6,6 @@ import dataclasses
 from typing import cast
 
 import pytest
-import release_documents
-import release_examples
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -22,6 +20,7 @@ from pages.approval import markdown
 from pages.markdown import code, table, text
 from pages.steps import STEPS, artifact
 from pages.view import ReleaseView
+from tests.pages import release_documents, release_examples
 
 PLANTED = "<script>alert(1)</script> | `x` **y** [z](javascript:1)"
 

@@ -8,13 +8,13 @@ import re
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from release_documents import PASS, comparison, name_of, timing_report, word_counts
 
 from contracts.ledger_event import GENESIS, LedgerEvent
 from contracts.reports import Count, WordCounts
 from pages import figures, lineage, plots
 from pages.reading import excess, worst_first
 from pages.view import ReleaseView
+from tests.pages.release_documents import PASS, comparison, name_of, timing_report, word_counts
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_worst_first_puts_a_missing_rate_before_a_good_one() -> None:
 
 
 def test_latency_over_budget_is_marked() -> None:
-    from release_documents import policy
+    from tests.pages.release_documents import policy
 
     budget = policy().serving.model_copy(update={"final_p95_ms": 300.0})
     (offline,) = plots.latencies(timing_report(), None, budget)

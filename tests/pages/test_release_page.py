@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import release_examples as examples
-from release_documents import name_of
 
 from contracts.verdict import Value, Verdict
 from pages.release import card, flat, is_digest, prose, render
 from pages.view import ReleaseView
+from tests.pages import release_examples as examples
+from tests.pages.release_documents import name_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-import release_documents
-import release_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.ledger_event import LedgerEvent
 from pages.terminal import release_summary, status
 from pages.view import HistoryRow, ReleaseView, StatusView
+from tests.pages import release_documents, release_examples
 
 PROMOTED = """\
 asr-commands v2  ->  canary passed, approved by r.manager (key 3f9ae12b...), promoted 14:02:03 UTC            4 min 12 s

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from registry_parts import Damage, flip_bit, write_folder
-from syscalls import Syscalls
 
 from registry.store import Store
 from registry.store.keys import blob_key
 from registry.store.local import LocalStore
 from registry.store.memory import MemoryStore
+from tests.registry.registry_parts import Damage, flip_bit, write_folder
+from tests.registry.syscalls import Syscalls
 
 
 @pytest.fixture(params=["local", "memory"])

@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from registry_parts import Damage, flipped, read_folder, write_folder
-from syscalls import Syscalls
 
 from contracts.bundle import BundleManifest, path_fault
 from contracts.digest import sha256_bytes
@@ -35,6 +33,8 @@ from registry.store import Store
 from registry.store.keys import blob_key
 from registry.store.local import LocalStore
 from registry.store.memory import Crash, FaultKind, MemoryStore
+from tests.registry.registry_parts import Damage, flipped, read_folder, write_folder
+from tests.registry.syscalls import Syscalls
 
 
 def _frozen(store: Store, folder: Path) -> tuple[str, BundleManifest]:

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from registry_parts import Damage
 
 from contracts.digest import sha256_bytes
 from contracts.errors import Conflict, Corrupt, DependencyFailed, WrongCall
@@ -18,6 +17,7 @@ from contracts.ledger_event import GENESIS, LedgerEvent
 from registry.ledger import Ledger, chain_faults
 from registry.store import Store
 from registry.store.memory import Crash, FaultKind, MemoryStore
+from tests.registry.registry_parts import Damage
 
 AT = "2026-11-20T14:02:31Z"
 

@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from registry_parts import Damage
 
 from contracts.digest import sha256_bytes
 from contracts.errors import AlreadyExists, Conflict, Corrupt, DependencyFailed, NotFound, WrongCall
 from registry.store import Pointer, Store, open_store
 from registry.store.keys import blob_key
 from registry.store.local import LocalStore
+from tests.registry.registry_parts import Damage
 
 RACERS = 16
 EMPTY = hashlib.sha256(b"").hexdigest()

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from registry_parts import flipped
-from syscalls import Syscalls
 
 from contracts.digest import sha256_bytes
 from contracts.errors import Corrupt, DependencyFailed
 from registry.store.files import exclusive, scratch_file, scratch_folder, sweep
 from registry.store.keys import blob_key
 from registry.store.local import LocalStore
+from tests.registry.registry_parts import flipped
+from tests.registry.syscalls import Syscalls
 
 CONTENT = b"the content" * 1000
 DIGEST = sha256_bytes(CONTENT)

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import CONTRACT, RATE_HZ, Samples, silence, wav
 
 from serving.audio import PcmStream, decode
 from serving.link import ServingFailure
+from tests.serving.conftest import CONTRACT, RATE_HZ, Samples, silence, wav
 
 
 def tone(seconds: float, rate_hz: int = RATE_HZ, hz: float = 440.0) -> Samples:

@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import TINY_GATEWAY
+
+from tests.serving.conftest import TINY_GATEWAY
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from conftest import Home, silence, wav, with_command
-from tiny_engine import FAIL, SLOW
 
 from contracts.serving_api import STATUS, ApiError, Transcription
 from serving.client import ApiFailure, RunningGateway, transcribe
+from tests.serving.conftest import Home, silence, wav, with_command
+from tests.serving.tiny_engine import FAIL, SLOW
 
 TWO_SECONDS = wav(silence(2.0))
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

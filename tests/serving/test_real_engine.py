@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from conftest import Home, wav
 
 from contracts.digest import Digest
 from registry.bundle import assemble, freeze
@@ -19,6 +18,7 @@ from speech.ctc.model import ModelConfig, Recogniser
 from speech.ctc.recipe import Recipe
 from speech.front_end import FrontEndConfig
 from speech.runtimes import Samples, load
+from tests.serving.conftest import Home, wav
 
 WORDS = ("", "on", "off", "light", "door", "up", "down")
 

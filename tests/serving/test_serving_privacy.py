@@ -9,11 +9,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Home, StartGateway, silence, wav, with_command
-from tiny_engine import FAIL
 
 from serving.client import ApiFailure, open_stream, stream, transcribe
 from serving.telemetry import read
+from tests.serving.conftest import Home, StartGateway, silence, wav, with_command
+from tests.serving.tiny_engine import FAIL
 
 SAID = "plantedword zanzibar"
 SESSION = "planted-session-4411"

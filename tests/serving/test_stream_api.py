@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from conftest import Home, silence
-from tiny_engine import FAIL
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from contracts.serving_api import FinalResult, PartialResult, StreamError, StreamReady
 from serving.client import ApiFailure, RunningGateway, open_stream, stream
+from tests.serving.conftest import Home, silence
+from tests.serving.tiny_engine import FAIL
 
 START = '{"type": "start", "sample_rate": 16000}'
 END = '{"type": "end"}'

@@ -13,8 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Home, StartGateway, silence, wav, with_command
-from tiny_engine import CRASH
 
 from contracts.digest import Digest
 from contracts.errors import DependencyFailed
@@ -22,6 +20,8 @@ from contracts.routing import CanaryRoute
 from serving.client import ApiFailure, RunningGateway, open_stream, transcribe
 from serving.presence import gateways, wait_for_version
 from serving.telemetry import read
+from tests.serving.conftest import Home, StartGateway, silence, wav, with_command
+from tests.serving.tiny_engine import CRASH
 
 CLIP = wav(silence(1.0))
 FAMILY = "moving"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Home, silence, wav
 
 from contracts.errors import WrongCall
 from serving.client import RunningGateway
 from serving.shadow import word_edits
 from serving.telemetry import read
 from serving.traffic import play, quantiles, sessions, utterances_of
+from tests.serving.conftest import Home, silence, wav
 
 
 def count(reference: str, hypothesis: str) -> tuple[int, int]:

@@ -13,10 +13,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from conftest import Home, silence, with_command
-from tiny_engine import SLOW
 
 from serving.link import Answer, Heard, Link, ServingFailure, WorkerGone, connect
+from tests.serving.conftest import Home, silence, with_command
+from tests.serving.tiny_engine import SLOW
 
 TINY_WORKER = Path(__file__).with_name("tiny_worker.py")
 

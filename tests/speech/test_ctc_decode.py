@@ -6,13 +6,13 @@ from itertools import pairwise
 
 import pytest
 import torch
-from ctc_samples import TOKENS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from speech.ctc.decode import Decoder, DecoderConfig
 from speech.runtimes import TimedWord
+from tests.speech.ctc_samples import TOKENS
 
 OUTPUT_S = 0.04
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 import yaml
-from ctc_samples import CONFIG, RECIPE, TOKENS, examples
 
 from contracts.errors import WrongCall
 from speech.ctc.augment import mask
 from speech.ctc.decode import Decoder, DecoderConfig
 from speech.ctc.learn import alignment_loss, collate, heard_examples, train
 from speech.ctc.train import recipes
+from tests.speech.ctc_samples import CONFIG, RECIPE, TOKENS, examples
 
 
 def test_one_batch_is_learned_by_heart() -> None:

@@ -6,12 +6,12 @@ from itertools import pairwise
 
 import pytest
 import torch
-from ctc_samples import CONFIG, random_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.errors import Refused
 from speech.ctc.model import Recogniser, check_weights, parameter_count
+from tests.speech.ctc_samples import CONFIG, random_model
 
 MODEL = random_model()
 FEATURES = torch.randn((1, 67, 40), generator=torch.Generator().manual_seed(1))

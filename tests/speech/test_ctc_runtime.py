@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ctc_samples import TOKENS, babbling, random_payload
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from contracts.errors import Corrupt, Refused
 from speech.runtimes import Partial, Runtime, load
+from tests.speech.ctc_samples import TOKENS, babbling, random_payload
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,111 @@
+"""A project of its own for tests: a clean git work tree with the real candidates and a part of the real pack.
+
+The candidates are the ones that training made (`make train`); the pack is every so many utterances of `commands`, with
+the support that its gates ask for lowered in the same measure, so that a release takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from evalpacks.pack import load, write
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FAMILY = "asr-commands"
+EVERY = 6
+"""One utterance in so many is kept."""
+
+
+def make_project(root: Path, *, every: int = EVERY, **changes: Any) -> Path:
+    """A project folder; `changes` go over the family's section of params.yaml."""
+    candidates = REPOSITORY / "candidates" / FAMILY
+    if not (candidates / "v2" / "candidate.yaml").is_file():
+        raise AssertionError("the candidates are not trained; next step: make train")
+    root.mkdir(parents=True, exist_ok=True)
+    for name in ("requirements.lock", "prefect.yaml"):
+        shutil.copyfile(REPOSITORY / name, root / name)
+    shutil.copytree(candidates, root / "candidates" / FAMILY)
+    (root / "params.yaml").write_text(yaml.safe_dump(_params(**changes), sort_keys=False))
+    (root / ".gitignore").write_text("candidates\ndata\n.soundcheck\n")
+    _part_of_pack(REPOSITORY / "data" / "packs" / "commands", root / "data" / "packs" / "commands", every)
+    commit(root)
+    return root
+
+
+def _params(**changes: Any) -> dict[str, Any]:
+    params: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    family = params["families"][FAMILY]
+    for gate in family["quality"]:
+        gate.update({"min_speakers": 4, "min_words": 10, "margin": 0.5, "ceiling": 1.5})
+    family["serving"] = {**family["serving"], "final_p95_ms": 20_000, "first_partial_p95_ms": 20_000, "rtf": 20}
+    family["canary"]["metrics"]["latency_ms"]["budget"] = 20_000
+    family["canary"]["metrics"]["wer"]["margin"] = 0.5
+    family["canary"]["slices"] = []
+    family["staging"] = {"requests": 12, "golden_fixtures": 4}
+    family.update(changes)
+    return params
+
+
+def _part_of_pack(source: Path, target: Path, every: int) -> None:
+    pack = load(source)
+    part = pack.utterances.iloc[::every].reset_index(drop=True)
+    (target / "audio").mkdir(parents=True)
+    for path in part["path"]:
+        shutil.copyfile(source / path, target / path)
+    meta = yaml.safe_load((source / "pack.yaml").read_text())
+    meta["protected"] = [name for name in meta["protected"] if "&" not in name]
+    write(target, meta, pd.DataFrame(part))
+
+
+def commit(root: Path) -> None:
+    """Commit everything."""
+    author = ["-c", "user.name=tests", "-c", "user.email=tests@example.invalid"]
+    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+    subprocess.run(["git", "add", "--all"], cwd=root, check=True)
+    subprocess.run(["git", *author, "commit", "--quiet", "--message", "project"], cwd=root, check=True)
+
+
+def environment(root: Path) -> dict[str, str]:
+    """The environment of a person in this project: its own home, nothing of the caller's Prefect or MLflow."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
+    return {**clean, "SOUNDCHECK_ROOT": str(root), "SOUNDCHECK_HOME": str(root / ".soundcheck"), "NO_COLOR": "1"}
+
+
+def command(*words: str) -> list[str]:
+    """`soundcheck WORDS` for subprocess."""
+    return [sys.executable, "-m", "flows.cli", *words]
+
+
+def soundcheck(root: Path, *words: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        command(*words), cwd=root, env=environment(root), capture_output=True, text=True, timeout=timeout_s, check=False
+    )
+
+
+def status(root: Path) -> dict[str, Any]:
+    """`soundcheck status asr-commands --json`."""
+    answer = soundcheck(root, "status", FAMILY, "--json")
+    assert answer.returncode == 0, answer.stderr
+    value: dict[str, Any] = json.loads(answer.stdout)
+    return value
+
+
+def digests(folder: Path) -> dict[str, bytes]:
+    """Every file's content, by relative path."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def steps(events: Sequence[Any]) -> list[tuple[str, str]]:
+    """(step, outcome) of ledger events."""
+    return [(event.step, event.outcome) for event in events]
