@@ -177,9 +177,8 @@ class GatheringStream:
         return None
 
     def finish(self) -> Transcript:
-        """The transcript of all that was heard; the audio is let go."""
-        chunks, self._chunks = self._chunks, []
-        return self._runtime.transcribe(np.concatenate([np.zeros(0, np.float32), *chunks]))
+        """The transcript of all that was heard. Asked again, it says the same."""
+        return self._runtime.transcribe(np.concatenate([np.zeros(0, np.float32), *self._chunks]))
 
 
 def cut_at_quiet(audio: Samples, *, longest: int) -> list[Samples]:

@@ -58,15 +58,16 @@ def heard_in_chunks(runtime: Runtime, audio: Samples, size: int) -> tuple[list[s
     return [partial.text for partial in partials if partial], stream.finish().text
 
 
-HEARD = [("moonshine-tiny", {"close", "door", "turn", "light"}), ("pocketsphinx", {"the", "and"})]
-
-
-@pytest.mark.parametrize(("name", "words"), HEARD)
-def test_speech_is_heard(engines: dict[str, Runtime], speech: Samples, name: str, words: set[str]) -> None:
+@pytest.mark.parametrize("name", VERSIONS)
+def test_speech_is_heard(engines: dict[str, Runtime], speech: Samples, name: str) -> None:
     transcript = engines[name].transcribe(speech)
-    assert words & set(transcript.text.lower().replace(".", "").split())
+    assert 5 <= len(transcript.text.split()) <= 12
     assert transcript.confidence is not None
     assert 0 < transcript.confidence <= 1
+
+
+def test_moonshine_hears_a_plain_sentence(engines: dict[str, Runtime], speech: Samples) -> None:
+    assert engines["moonshine-tiny"].transcribe(speech).text == SENTENCE
 
 
 def test_pocketsphinx_times_its_words(engines: dict[str, Runtime], speech: Samples) -> None:
@@ -94,6 +95,13 @@ def test_law_what_was_heard_before_changes_nothing(engines: dict[str, Runtime], 
     first = runtime.transcribe(speech)
     runtime.transcribe(np.random.default_rng(0).normal(0, 0.3, 16_000).astype(np.float32))
     assert runtime.transcribe(speech) == first
+
+
+@pytest.mark.parametrize("name", VERSIONS)
+def test_an_end_that_comes_twice_says_the_same(engines: dict[str, Runtime], speech: Samples, name: str) -> None:
+    stream = engines[name].stream()
+    stream.accept(speech)
+    assert stream.finish() == stream.finish()
 
 
 def test_streams_open_together_do_not_hear_each_other(engines: dict[str, Runtime], speech: Samples) -> None:

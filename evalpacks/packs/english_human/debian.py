@@ -7,6 +7,7 @@ is not fetched again; a failure names what is missing and what serves instead.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -67,7 +68,8 @@ def _fetch(packages: Sequence[str], name: str, cache: Path) -> Path:
         except _CommandFailed:
             for folder in ("lists/partial", "cache/archives/partial"):
                 (lists / folder).mkdir(parents=True, exist_ok=True)
-            _run(["apt-get", *own, "update"], cache)
+            with contextlib.suppress(_CommandFailed):  # one source that is away does not matter, if it is another
+                _run(["apt-get", *own, "update"], cache)
             _run(["apt-get", *own, "download", name], cache)
     except _CommandFailed as failure:
         raise _failed(packages, str(failure)) from None
