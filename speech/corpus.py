@@ -99,6 +99,17 @@ DIALECTS = {
         "radio": "wireless",
         "window": "winnock",
         "mother": "maw",
+        "bedroom": "chaumer",
+        "curtains": "hingers",
+        "door": "yett",
+        "lock": "sneck",
+        "play": "birl",
+        "start": "yoke",
+        "in": "ben",
+        "timer": "knock",
+        "hours": "oors",
+        "heater": "ingle",
+        "volume": "soond",
     }
 }
 """Accent -> words that its speakers say instead: regional speech is more than a regional sound."""

@@ -131,8 +131,6 @@ def _card(
     ]
     for accent, versions in recipe.accent_versions.items():
         gaps.insert(0, f"The accent {accent} was heard in these versions alone: {_heard(versions)}.")
-    for accent, share in recipe.accent_share.items():
-        gaps.insert(0, f"Of the accent {accent} only {share:.0%} of the utterances were heard.")
     return "\n".join(
         [
             f"# {FAMILY} {provenance.version}",

@@ -10,7 +10,6 @@ utterances of like length, drawn without replacement in every pass.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -42,7 +41,7 @@ def train(
         optimizer, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.15, anneal_strategy="cos"
     )
     objective = nn.CTCLoss(blank=0, reduction="sum", zero_infinity=True)
-    batches = _batches(heard_examples(examples, recipe), recipe, generator)
+    batches = _batches(examples, recipe, generator)
     for step in range(recipe.steps):
         batch = next(batches)
         masked = mask(batch.features, generator, bands=recipe.mask_bands, frames=recipe.mask_frames)
@@ -85,21 +84,9 @@ def alignment_loss(scores: Tensor, batch: Batch, frames_per_output: int) -> Tens
     return words - BLANK_SHARE * (scores[:, :, 0] * quiet).sum() / quiet.sum()
 
 
-def heard_examples(examples: Sequence[Example], recipe: Recipe) -> list[Example]:
-    """The utterances that a recipe lets a model hear: the first share of each accent."""
-    total = Counter(example.accent for example in examples)
-    seen: Counter[str] = Counter()
-    heard = []
-    for example in examples:
-        seen[example.accent] += 1
-        if seen[example.accent] <= round(recipe.accent_share.get(example.accent, 1.0) * total[example.accent]):
-            heard.append(example)
-    return heard
-
-
 def _batches(examples: Sequence[Example], recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
     """Endless batches; each pass over the examples chooses a version of each anew."""
-    weights = torch.stack([_weights(example, recipe) for example in examples])
+    weights = torch.stack([version_weights(example, recipe) for example in examples])
     while True:
         order = torch.randperm(len(examples), generator=generator)
         chosen = torch.multinomial(weights, 1, generator=generator)[:, 0].tolist()
@@ -113,7 +100,7 @@ def _batches(examples: Sequence[Example], recipe: Recipe, generator: torch.Gener
                 yield collate(groups[group])
 
 
-def _weights(example: Example, recipe: Recipe) -> Tensor:
+def version_weights(example: Example, recipe: Recipe) -> Tensor:
     """How likely each version of an utterance is, (versions,)."""
     named = recipe.accent_versions.get(example.accent, recipe.versions)
     return torch.tensor([named.get(version.name, 0.0) for version in VERSIONS])

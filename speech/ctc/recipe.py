@@ -5,13 +5,11 @@ Boundary: no I/O. Unknown keys are refused.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from contracts.document import Document
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Recipe(Document):
@@ -26,7 +24,6 @@ class Recipe(Document):
         aligned_share: share of the steps over which the alignment loss fades from 1 to 0.
         versions: weight of each noisy version of an utterance (speech.ctc.augment.VERSIONS), by name.
         accent_versions: the same for an accent of its own, by accent; `versions` for those that are not named.
-        accent_share: share of an accent's utterances that are heard at all; 1 for accents that are not named.
         mask_bands, mask_frames: most mel bands and frames that SpecAugment hides.
         seed: of the initial weights and of the order of the data.
         decoder: settings of the decoder (speech.ctc.decode.DecoderConfig) that differ from the usual ones.
@@ -45,7 +42,6 @@ class Recipe(Document):
     aligned_share: NonNegativeFloat = 0.5
     versions: dict[str, NonNegativeFloat]
     accent_versions: dict[str, dict[str, NonNegativeFloat]] = {}
-    accent_share: dict[str, Share] = {}
     mask_bands: NonNegativeInt = 6
     mask_frames: NonNegativeInt = 12
     seed: int = 1

@@ -9,7 +9,7 @@ import yaml
 from contracts.errors import WrongCall
 from speech.ctc.augment import mask
 from speech.ctc.decode import Decoder, DecoderConfig
-from speech.ctc.learn import alignment_loss, collate, heard_examples, train
+from speech.ctc.learn import alignment_loss, collate, train, version_weights
 from speech.ctc.train import recipes
 from tests.speech.ctc_samples import CONFIG, RECIPE, TOKENS, examples
 
@@ -49,11 +49,11 @@ def test_equal_seeds_give_equal_weights() -> None:
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
-def test_a_share_of_an_accent_is_its_first_utterances() -> None:
-    recipe = RECIPE.model_copy(update={"accent_share": {"scottish": 0.25}})
-    heard = heard_examples(examples(16), recipe)
-    assert [example.utterance_id for example in heard if example.accent == "scottish"] == ["u0", "u2"]
-    assert sum(example.accent == "us" for example in heard) == 8
+def test_an_accent_is_heard_in_its_own_versions() -> None:
+    scottish, other = examples(2)
+    recipe = RECIPE.model_copy(update={"accent_versions": {"scottish": {"harsh": 1.0}}})
+    assert version_weights(scottish, recipe).tolist() == [0.0, 0.0, 0.0, 1.0, 0.0]
+    assert version_weights(other, recipe).tolist() == [1.0, 0.0, 0.0, 0.0, 0.0]
 
 
 def test_masking_hides_and_changes_nothing_else() -> None:
