@@ -43,9 +43,12 @@ lint: install  ## style, types, import contracts, lock, secrets
 	python scripts/check_repository.py
 
 test: lint browser train  ## everything that must hold, in at most 15 minutes on 2 cores
-	pytest
+	pytest --ignore tests/crash
+
+test-crash: install train  ## releases killed at every step; slower than `make test`
+	pytest tests/crash
 
 clean: down  ## remove what was made (the environment and the trained candidates stay)
 	rm -rf .soundcheck .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help install lock train release release-en down browser lint test clean
+.PHONY: help install lock train release release-en down browser lint test test-crash clean

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -73,10 +74,15 @@ def soundcheck() -> None:
     """
 
 
-def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line; never a traceback for an error a person can act on."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    run(lambda: soundcheck.main(args=arguments, standalone_mode=False))
+
+
+def run(action: Callable[[], Any]) -> None:
+    """Do it; never a traceback for an error a person can act on."""
     try:
-        soundcheck.main(args=arguments, standalone_mode=False)
+        action()
     except SoundcheckError as error:
         click.echo(f"soundcheck: {error.diagnostics()}", err=True)
         sys.exit(error.exit_status)

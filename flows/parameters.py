@@ -5,9 +5,9 @@ Boundary: reads params.yaml once, when a flow is imported.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 from operations.settings import find_settings
 
-Family = Enum("Family", [(name, name) for name in find_settings().families], type=str)  # type: ignore[misc]
+Family = StrEnum("Family", [(name, name) for name in find_settings().families])  # type: ignore[misc]
 """The families of params.yaml."""

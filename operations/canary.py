@@ -56,7 +56,15 @@ def canary(
             facts["reasons"] = list(report.verdict.reasons[:5])
         return {"canary_report": digest}, facts
 
-    outputs = once(context, family=family, release=release, step="canary", inputs=inputs, body=body)
+    outputs = once(
+        context,
+        family=family,
+        release=release,
+        step="canary",
+        inputs=inputs,
+        body=body,
+        settled=lambda facts: facts["decision"] != "hold",
+    )
     report = get_document(context.store, CanaryReport, outputs["canary_report"])
     if report.decision != "promote":
         version = context.ledger(family).state().releases[release].version

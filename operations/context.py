@@ -17,6 +17,7 @@ from pydantic import JsonValue
 from contracts.digest import Digest
 from contracts.document import Document
 from contracts.errors import DependencyFailed
+from contracts.ledger_event import Outcome
 from contracts.registry_entry import RegistryEntry
 from operations.settings import Settings
 from registry.ledger import Ledger
@@ -112,11 +113,13 @@ def once(
     step: str,
     inputs: Mapping[str, Digest],
     body: Callable[[], tuple[Mapping[str, Digest], Mapping[str, JsonValue]]],
+    settled: Callable[[Mapping[str, JsonValue]], bool] = lambda _facts: True,
 ) -> dict[str, Digest]:
     """Run a step and append its event, or return the outputs the ledger already has for these inputs.
 
     `body` returns the output digests and small public facts for the event. Caching, resuming and lineage are this one
-    look-up: a step is done when an event names its inputs.
+    look-up: a step is done when a complete event names its inputs. Facts that are not `settled` make a fail event: it
+    keeps the evidence, and the same command tries the step again.
     """
     ledger = context.ledger(family)
     for event in reversed(ledger.events()):
@@ -125,15 +128,9 @@ def once(
             log.info("%s: already in the ledger (event %d)", step, event.sequence)
             return dict(event.outputs)
     outputs, data = body()
-    ledger.append(
-        step,
-        "complete",
-        at=context.timestamp(),
-        release=release,
-        inputs=dict(inputs),
-        outputs=dict(outputs),
-        data=dict(data),
-    )
+    outcome: Outcome = "complete" if settled(data) else "fail"
+    at = context.timestamp()
+    ledger.append(step, outcome, at=at, release=release, inputs=inputs, outputs=outputs, data=data)
     return dict(outputs)
 
 

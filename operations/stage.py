@@ -43,7 +43,15 @@ def stage(context: Context, family: str, captured: dict[str, Digest], packaged: 
             facts["reasons"] = list(report.verdict.reasons[:5])
         return {"replay_report": digest}, facts
 
-    outputs = once(context, family=family, release=release, step="stage", inputs=inputs, body=body)
+    outputs = once(
+        context,
+        family=family,
+        release=release,
+        step="stage",
+        inputs=inputs,
+        body=body,
+        settled=lambda facts: facts["verdict"] == Value.PASS,
+    )
     report = get_document(context.store, ReplayReport, outputs["replay_report"])
     if report.verdict.value != Value.PASS:
         version = context.ledger(family).state().releases[release].version

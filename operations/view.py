@@ -32,7 +32,7 @@ Found = TypeVar("Found", bound=Document)
 def release_view(context: Context, family: str, release: str, links: dict[str, str] | None = None) -> ReleaseView:
     """Everything known about one release."""
     events = tuple(event for event in context.ledger(family).events() if event.release == release)
-    done = {event.step: event for event in events if event.outcome == "complete"}
+    done = {event.step: event for event in events if event.outcome == "complete" or "verdict" in event.data}
 
     def document(kind: type[Found], step: str, role: str) -> Found | None:
         digest = done[step].outputs.get(role) if step in done else None

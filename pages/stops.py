@@ -92,8 +92,8 @@ def _canary_stop(view: ReleaseView) -> Stop:
         what,
         amount,
         f"{whom}: {sessions}" if whom else sessions,
-        _settle(canary.verdict) if not bad else "the judge's bound holds at every look; more traffic would only hurt",
-        _next_step(canary.verdict.value, view),
+        "the evidence is enough; more traffic would only hurt" if bad else "telemetry of more sessions, on every slice",
+        _next_step(canary.verdict.value, view) if bad else f"send traffic (soundcheck traffic), then {_again(view)}",
     )
 
 

@@ -11,7 +11,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ import pandas as pd
 import yaml
 
 from evalpacks.pack import load, write
+from operations import pointer
+from operations.approve import waiting_evidence
+from operations.context import Context
+from operations.settings import Settings
+from registry.store import open_store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAMILY = "asr-commands"
@@ -68,11 +74,13 @@ def _part_of_pack(source: Path, target: Path, every: int) -> None:
 
 
 def commit(root: Path) -> None:
-    """Commit everything."""
+    """Commit everything, at a fixed time: equal projects have equal commits, so that bundles can be compared."""
     author = ["-c", "user.name=tests", "-c", "user.email=tests@example.invalid"]
+    when = "2026-01-01T00:00:00Z"
     subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
     subprocess.run(["git", "add", "--all"], cwd=root, check=True)
-    subprocess.run(["git", *author, "commit", "--quiet", "--message", "project"], cwd=root, check=True)
+    dates = {**os.environ, "GIT_AUTHOR_DATE": when, "GIT_COMMITTER_DATE": when}
+    subprocess.run(["git", *author, "commit", "--quiet", "--message", "project"], cwd=root, check=True, env=dates)
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -106,6 +114,47 @@ def digests(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def steps(events: Sequence[Any]) -> list[tuple[str, str]]:
-    """(step, outcome) of ledger events."""
-    return [(event.step, event.outcome) for event in events]
+def context_of(root: Path) -> Context:
+    """The project's installation, without a mirror, for looking at it from the test's process."""
+    settings = Settings(root, root / ".soundcheck")
+    return Context(settings, open_store(settings.store.url, settings.home), lambda: datetime.now(UTC))
+
+
+class Company:
+    """What a release needs around it: traffic while a canary is routed, and a signature when evidence waits."""
+
+    def __init__(self, root: Path, *, sign_with: str | None) -> None:
+        self._root = root
+        self._key = sign_with
+        self._over = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._play, daemon=True),
+            threading.Thread(target=self._sign, daemon=True),
+        ]
+
+    def __enter__(self) -> Company:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _play(self) -> None:
+        context, seed = context_of(self._root), 0
+        while not self._over.wait(0.2):
+            table = pointer.current(context, FAMILY).table
+            if table is not None and table.canary is not None:
+                seed += 1
+                soundcheck(self._root, "traffic", FAMILY, "--seconds", "6", "--cadence", "0", "--seed", str(seed))
+
+    def _sign(self) -> None:
+        context = context_of(self._root)
+        while self._key and not self._over.wait(0.2):
+            evidence = waiting_evidence(context, FAMILY)
+            if evidence:
+                words = ("--key", self._key, "--evidence", evidence, "--decision", "promote")
+                answer = soundcheck(self._root, "approve", FAMILY, *words)
+                assert answer.returncode == 0, answer.stderr

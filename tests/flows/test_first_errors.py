@@ -52,11 +52,11 @@ def test_a_taken_port_is_named_with_the_way_out(project: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         params = yaml.safe_load((project / "params.yaml").read_text())
-        params["ports"]["mlflow"] = other.getsockname()[1]
+        params["ports"]["prefect"] = other.getsockname()[1]
         (project / "params.yaml").write_text(yaml.safe_dump(params))
         answer = soundcheck(project, "up")
     assert answer.returncode == 3
-    assert f"port {params['ports']['mlflow']} is taken" in answer.stderr
+    assert f"port {params['ports']['prefect']} is taken" in answer.stderr
     assert "--auto-ports" in answer.stderr
     assert "Traceback" not in answer.stderr
 

@@ -1,0 +1,207 @@
+"""The main job on real servers: v1 approved by a signature, v2 approved in the Prefect form, and back again.
+
+One stack, one project; the tests read what the story left behind and go on with it, in their order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Locator, Page, sync_playwright
+
+from operations import pointer
+from operations.approve import waiting_evidence
+from operations.release import STEPS
+from operations.stack import addresses, running
+from tests.flows.release_project import (
+    FAMILY,
+    Company,
+    command,
+    context_of,
+    digests,
+    environment,
+    soundcheck,
+    status,
+)
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
+
+
+@pytest.fixture(scope="module")
+def released(served: Path) -> Path:
+    """v1 is stable, approved by a signature from the terminal."""
+    with Company(served, sign_with="anna"):
+        answer = soundcheck(served, "release", FAMILY, "--candidate", "v1")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "asr-commands v1  ->  first release, approved by anna" in answer.stdout
+    return served
+
+
+@pytest.fixture(scope="module")
+def twice(released: Path) -> Path:
+    """v2 is stable, approved by a person (a browser) in the Prefect form."""
+    with Company(released, sign_with=None):
+        release = subprocess.Popen(
+            command("release", FAMILY, "--candidate", "v2"), cwd=released, env=environment(released),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            assert release.stderr is not None
+            form = _form_address(release.stderr)
+            _fill_form(form)
+            out, err = release.communicate(timeout=120)
+        finally:
+            release.kill()
+            release.wait()
+    assert release.returncode == 0, out + err
+    assert "asr-commands v2  ->  canary passed, approved by r.manager" in out
+    return released
+
+
+def _form_address(lines: Iterator[str]) -> str:
+    for line in lines:
+        if line.strip().startswith("form"):
+            return line.split()[1]
+    raise AssertionError("the release never asked for approval")
+
+
+def _fill_form(address: str) -> None:
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        except Exception as error:
+            raise AssertionError("the browser tests need Chromium; next step: make browser") from error
+        page = browser.new_page(viewport={"width": 1280, "height": 1400})
+        page.goto(address)
+        page.get_by_role("button", name="Resume").first.click()
+        _answer(page)
+        browser.close()
+
+
+def _answer(page: Page) -> None:
+    dialog = page.locator(".p-modal__card")
+    dialog.wait_for()
+    text = dialog.inner_text().lower()
+    for said in ("slice", "rollback", "evidence", "margin", "canary"):
+        assert said in text, text
+
+    def field(name: str) -> Locator:
+        return dialog.locator(".schema-form-property").filter(has_text=name).last
+
+    field("Decision").locator(".p-select-button__icon").click()
+    page.locator(".p-select-option").filter(has_text="promote").click()
+    field("Approver").locator("textarea").fill("r.manager")
+    field("Note").locator("textarea").fill("looks right")
+    dialog.get_by_role("button", name="Submit").click()
+    dialog.wait_for(state="hidden")
+
+
+def test_status_tells_stable_and_history(twice: Path) -> None:
+    found = status(twice)
+    assert [row["version"] for row in found["history"]] == ["v1", "v2"]
+    assert found["stable"]["version"] == "v2"
+    assert found["stable"]["bundle"] == found["history"][1]["bundle"]
+    assert [row["version"] for row in found["warm"]] == ["v1"]
+    assert found["differences"] == []
+
+
+def test_verify_is_clean_and_mlflow_follows(twice: Path) -> None:
+    answer = soundcheck(twice, "verify", FAMILY)
+    assert (answer.returncode, answer.stdout.strip()) == (0, f"{FAMILY}: clean"), answer.stdout + answer.stderr
+    alias = _mlflow(twice, "registered-models/alias", name=FAMILY, alias="stable")["model_version"]
+    tags = {tag["key"]: tag["value"] for tag in alias["tags"]}
+    assert tags["soundcheck.bundle"] == status(twice)["stable"]["bundle"]
+
+
+def _mlflow(root: Path, path: str, **params: str) -> Any:
+    url = addresses(root / ".soundcheck").mlflow
+    return httpx.get(f"{url}/api/2.0/mlflow/{path}", params=params, trust_env=False).raise_for_status().json()
+
+
+def test_prefect_shows_one_completed_run_a_release_with_an_artifact_a_step(twice: Path) -> None:
+    api = f"{addresses(twice / '.soundcheck').prefect}/api"
+    runs = httpx.post(f"{api}/flow_runs/filter", json={}, trust_env=False).raise_for_status().json()
+    states = {run["name"]: run["state"]["type"] for run in runs}
+    assert states == {f"release {FAMILY} v1": "COMPLETED", f"release {FAMILY} v2": "COMPLETED"}
+    for run in runs:
+        query = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}}
+        found = httpx.post(f"{api}/artifacts/filter", json=query, trust_env=False).raise_for_status().json()
+        assert {artifact["key"] for artifact in found} >= {f"{FAMILY}-{step}" for step in STEPS}
+
+
+def test_the_deployments_are_served(twice: Path) -> None:
+    api = f"{addresses(twice / '.soundcheck').prefect}/api"
+    found = httpx.post(f"{api}/deployments/filter", json={}, trust_env=False).raise_for_status().json()
+    form = {deployment["name"]: deployment["parameter_openapi_schema"] for deployment in found}
+    assert {"release", "rollback", "asr-commands-weekly", "asr-commands-daily", "asr-en-weekly"} <= set(form)
+    assert form["release"]["definitions"]["Family"]["enum"] == ["asr-commands", "asr-en"]
+
+
+def test_the_same_release_again_does_nothing(twice: Path) -> None:
+    context = context_of(twice)
+    before = len(context.ledger(FAMILY).events())
+    answer = soundcheck(twice, "release", FAMILY, "--candidate", "v2")
+    assert answer.returncode == 0, answer.stderr
+    assert "already released under this policy; nothing was done again" in answer.stdout
+    assert len(context_of(twice).ledger(FAMILY).events()) == before
+
+
+def test_an_openai_client_is_answered_by_the_stable_bundle(twice: Path) -> None:
+    from openai import OpenAI
+
+    key = soundcheck(twice, "keys", "api", "demo").stdout.strip()
+    client = OpenAI(base_url=f"{addresses(twice / '.soundcheck').gateway}/v1", api_key=key)
+    clip = next((twice / "data" / "packs" / "commands" / "audio").glob("*.wav"))
+    with clip.open("rb") as audio:
+        answer = client.audio.transcriptions.with_raw_response.create(model=FAMILY, file=audio)
+    assert answer.headers["x-soundcheck-bundle"] == status(twice)["stable"]["bundle"]
+    assert isinstance(answer.parse().text, str)
+
+
+def test_rollback_restore_and_status_work_without_prefect_and_mlflow(twice: Path, tmp_path: Path) -> None:
+    parts = running(twice / ".soundcheck")
+    for part in ("prefect", "mlflow", "deployments"):
+        os.killpg(parts[part].pid, signal.SIGKILL)
+    first, second = (row["bundle"] for row in status(twice)["history"])
+    answer = soundcheck(twice, "rollback", FAMILY, "--key", "anna", "--reason", "a test", "--json")
+    assert answer.returncode == 0, answer.stderr
+    done = json.loads(answer.stdout)
+    assert (done["left"], done["target"], done["kind"]) == (second, first, "rollback")
+    assert done["golden_equal"] == done["golden_expected"] == 4
+    answer = soundcheck(twice, "rollback", FAMILY, "--key", "anna", "--reason", "forward", "--to", "v2")
+    assert answer.returncode == 0, answer.stderr
+    assert "went forward to v2" in answer.stdout
+    assert [row["version"] for row in status(twice)["history"]] == ["v1", "v2", "v1", "v2"]
+    assert pointer.current(context_of(twice), FAMILY).stable == second
+    answer = soundcheck(twice, "restore", first, "--into", str(tmp_path / "v1"))
+    assert answer.returncode == 0, answer.stderr
+    assert digests(tmp_path / "v1" / "payload") == digests(twice / "candidates" / FAMILY / "v1" / "payload")
+    assert waiting_evidence(context_of(twice), FAMILY) is None
+
+
+def test_one_flipped_bit_is_found_and_named(twice: Path) -> None:
+    bundle = status(twice)["history"][0]["bundle"]
+    context = context_of(twice)
+    manifest = json.loads(context.store.read_blob(bundle))
+    weights = manifest["files"]["payload/weights.safetensors"]["sha256"]
+    path = next((twice / ".soundcheck" / "store").rglob(f"*{weights[2:]}"))
+    mode, content = path.stat().st_mode, path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    answer = soundcheck(twice, "verify", FAMILY)
+    assert answer.returncode == 1
+    assert "payload/weights.safetensors" in answer.stdout
+    refused = soundcheck(twice, "rollback", FAMILY, "--key", "anna", "--reason", "x")
+    assert refused.returncode == 1
+    assert "PAGE" in refused.stderr
+    path.write_bytes(content)
+    path.chmod(mode)
