@@ -16,6 +16,9 @@ from pydantic import Field, NonNegativeInt
 from contracts.digest import Digest
 from contracts.document import Document, Part
 
+POINTERS = "families"
+"""Prefix of production's pointers in the store; a staged replay has pointers of its own."""
+
 Arm = Literal["stable", "canary"]
 Stage = Literal["probe", "shadow", "cohort", "wide"]
 
@@ -65,6 +68,11 @@ class RouteTable(Document):
         named += [rule.bundle for rule in self.slice_rules]
         named += list(self.warm)
         return tuple(dict.fromkeys(bundle for bundle in named if bundle))
+
+
+def pointer_name(family: str, prefix: str = POINTERS) -> str:
+    """The pointer that holds a family's route table."""
+    return f"{prefix}/{family}"
 
 
 class Route(NamedTuple):

@@ -7,6 +7,7 @@ Invariants: a required pack that is not there is an error with the command that 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contracts.errors import WrongCall
@@ -24,21 +25,29 @@ BUILDERS = ("english-human", "english-synthetic")
 
 def required_packs(context: Context, family: str) -> list[Pack]:
     """Every pack that a gate of the family names, in the order of params.yaml."""
+    names = dict.fromkeys(gate.pack for gate in context.settings.policy(family).quality)
+    return [built(context, name) for name in names]
+
+
+def built(context: Context, name: str) -> Pack:
+    """A pack that is there; WrongCall with the command that makes it."""
     from evalpacks.pack import load
 
-    names = dict.fromkeys(gate.pack for gate in context.settings.policy(family).quality)
-    packs = []
-    for name in names:
-        folder = context.settings.pack(name)
-        if not folder.is_dir():
-            raise WrongCall(
-                f"the eval pack {name!r} is not built",
-                where=str(folder),
-                expected="pack.yaml, utterances.parquet and audio/",
-                next_step=f"soundcheck pack build {name}",
-            )
-        packs.append(load(folder))
-    return packs
+    folder = context.settings.pack(name)
+    if not folder.is_dir():
+        raise WrongCall(
+            f"the eval pack {name!r} is not built",
+            where=str(folder),
+            expected="pack.yaml, utterances.parquet and audio/",
+            next_step=f"soundcheck pack build {name}",
+        )
+    return load(folder)
+
+
+def fixture_paths(context: Context, name: str) -> list[Path]:
+    """The recordings of a pack, in the order of its table."""
+    pack = built(context, name)
+    return [pack.root / str(path) for path in pack.utterances["path"]]
 
 
 def build(context: Context, name: str) -> Pack:

@@ -13,10 +13,9 @@ from pydantic import JsonValue
 
 from contracts.digest import Digest
 from contracts.ledger_event import GENESIS, LedgerEvent
-from contracts.routing import CanaryRoute, RouteTable, SliceRule
+from contracts.routing import POINTERS, CanaryRoute, RouteTable, SliceRule, pointer_name
 from operations.context import Context, log
 from serving.presence import wait_for_version
-from serving.router import POINTERS, pointer_name
 
 
 class Current(NamedTuple):

@@ -10,7 +10,7 @@ import io
 import math
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -41,9 +41,11 @@ TELEMETRY_BOUND_S = 15.0
 
 
 class Replay:
-    """One replay against one gateway, whose home is `home`."""
+    """One replay against one gateway, whose home is `home`; the load plays `fixtures`, else the golden ones."""
 
-    def __init__(self, base_url: str, policy: FamilyPolicy, key: str, home: Path, bundle: Digest) -> None:
+    def __init__(
+        self, base_url: str, policy: FamilyPolicy, key: str, home: Path, bundle: Digest, fixtures: Sequence[Path] = ()
+    ) -> None:
         folder = home / "cache" / "bundles" / bundle
         self.golden_fixtures = read_golden(folder)
         self._url = base_url
@@ -51,6 +53,7 @@ class Replay:
         self._policy = policy
         self._key = key
         self._paths = [folder / "golden" / fixture.audio for fixture in self.golden_fixtures.fixtures]
+        self._load = list(fixtures) or self._paths
         self._marks = [f"canary-{secrets.token_hex(8)}" for _ in range(MARKS)]
         self._metrics = ""
 
@@ -67,10 +70,10 @@ class Replay:
         haystack = [self._metrics.encode(), *_written(self._home)]
         return sum(any(text.encode() in hay for hay in haystack) for text in self.planted())
 
-    def _ask(self, number: int) -> Heard:
+    def _ask(self, number: int, paths: Sequence[Path] = ()) -> Heard:
         mark = self._marks[number % MARKS]
         headers = {"X-Soundcheck-Session": f"{mark}-{number}", "X-Soundcheck-Device": "staging", "Cookie": mark}
-        path = self._paths[number % len(self._paths)]
+        path = (paths or self._paths)[number % len(paths or self._paths)]
         return transcribe(self._url, path.read_bytes(), self._policy.family, self._key, headers)
 
     def cold(self) -> float:
@@ -104,8 +107,8 @@ class Replay:
     def _one(self, number: int) -> Heard | Streamed | ApiFailure:
         try:
             if number % STREAM_EVERY:
-                return self._ask(number)
-            pcm, rate_hz = pcm_of(self._paths[number % len(self._paths)])
+                return self._ask(number, self._load)
+            pcm, rate_hz = pcm_of(self._load[number % len(self._load)])
             return stream(self._url, pcm, self._policy.family, self._key, rate_hz=rate_hz, cadence=1.0)
         except ApiFailure as failure:
             return failure

@@ -8,6 +8,7 @@ not be made is an Error, never a Pass.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -62,7 +63,14 @@ def stage(context: Context, family: str, captured: dict[str, Digest], packaged: 
     return outputs
 
 
-def replay(context: Context, policy: FamilyPolicy, bundle: Digest, *, rehearse_with: Digest | None) -> ReplayReport:
+def replay(
+    context: Context,
+    policy: FamilyPolicy,
+    bundle: Digest,
+    *,
+    rehearse_with: Digest | None,
+    fixtures: Sequence[Path] = (),
+) -> ReplayReport:
     """Serve the bundle alone and ask it everything that R6 names; rehearse the rollback to another bundle if given."""
     with tempfile.TemporaryDirectory(prefix="soundcheck-staging-") as folder:
         home = Path(folder)
@@ -75,7 +83,7 @@ def replay(context: Context, policy: FamilyPolicy, bundle: Digest, *, rehearse_w
             timeout_s=policy.staging.timeout_s,
             options=("--pointers", STAGING),
         ) as gateway:
-            replaying = Replay(gateway.base_url, policy, key, home, bundle)
+            replaying = Replay(gateway.base_url, policy, key, home, bundle, fixtures)
             report = _measure(context, policy, bundle, rehearse_with, gateway, replaying)
         planted, found = len(replaying.planted()), replaying.planted_found()
     privacy = check("planted strings", "R6.6", found == 0, f"{found} of {planted} found in logs, telemetry, metrics")

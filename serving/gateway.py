@@ -30,6 +30,7 @@ import uvicorn
 
 from contracts.digest import Digest
 from contracts.errors import DependencyFailed, SoundcheckError, WrongCall
+from contracts.routing import POINTERS
 from contracts.serving_api import MAX_FRAME_BYTES
 from registry.bundle import cached
 from registry.store import Store, open_store
@@ -40,7 +41,7 @@ from serving.ingress import Keys, Pseudonyms, salt
 from serving.metrics import Metrics
 from serving.pool import WORKER_COMMAND, WorkerSettings
 from serving.presence import announce, withdraw
-from serving.router import POINTERS, Family, pinned
+from serving.router import Family, pinned
 from serving.shadow import Shadow
 from serving.telemetry import Recorder
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from contracts.digest import Digest
 from contracts.errors import SoundcheckError
-from contracts.routing import Route, RouteTable, route
+from contracts.routing import POINTERS, Route, RouteTable, pointer_name, route
 from registry.store import Store
 from serving.bundles import Loaded
 from serving.link import ServingFailure
@@ -24,15 +24,6 @@ from serving.metrics import Metrics
 from serving.pool import Pool, Worker, WorkerSettings
 
 log = logging.getLogger(__name__)
-
-
-POINTERS = "families"
-"""Prefix of production's pointers; a staged replay has pointers of its own."""
-
-
-def pointer_name(family: str, prefix: str = POINTERS) -> str:
-    """The pointer that holds a family's route table."""
-    return f"{prefix}/{family}"
 
 
 def routed(table: RouteTable) -> tuple[Digest, ...]:

@@ -31,7 +31,9 @@ POLL_S = 1
 class ApprovalForm(RunInput):
     """What a release manager decides."""
 
-    decision: Literal["promote", "hold", "reject"] = Field(description="open the list by its arrow; hold asks again, reject is final")
+    decision: Literal["promote", "hold", "reject"] = Field(
+        description="open the list by its arrow; hold asks again, reject is final"
+    )
     approver: str = Field(default="", description="your name (a typed name proves nothing; the report says so)")
     reviewed_slices: str = Field(default="", description="slices you looked at, separated by commas")
     note: str = Field(default="", description="why")

@@ -83,18 +83,21 @@ def judge(telemetry: Path, plan: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("bundle")
+@click.option("--fixtures", default=None, metavar="PACK", help="Play this pack; else the golden fixtures.")
 @click.option("--json", "as_json", is_flag=True, help="The replay report as JSON on stdout.")
-def replay(bundle: str, as_json: bool) -> None:
+def replay(bundle: str, fixtures: str | None, as_json: bool) -> None:
     """Staged replay of a bundle against a fresh production API in a process of its own."""
     from flows.commands.shared import progress_bars, say
     from flows.wiring import open_context
+    from operations.packs import fixture_paths
     from operations.rollback import find_family
     from operations.stage import replay as operation
 
     with progress_bars() as progress:
         context = open_context(progress)
         family, digest = find_family(context, bundle)
-        report = operation(context, context.settings.policy(family), digest, rehearse_with=None)
+        paths = fixture_paths(context, fixtures) if fixtures else []
+        report = operation(context, context.settings.policy(family), digest, rehearse_with=None, fixtures=paths)
     if as_json:
         say(report.as_json())
     else:

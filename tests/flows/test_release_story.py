@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,27 @@ def test_the_deployments_are_served(twice: Path) -> None:
     assert form["release"]["definitions"]["Family"]["enum"] == ["asr-commands", "asr-en"]
 
 
+def test_a_release_starts_from_the_run_form_of_the_deployment(twice: Path) -> None:
+    """The served deployment takes typed parameters and runs; this candidate was released, so it ends at once."""
+    api = f"{addresses(twice / '.soundcheck').prefect}/api"
+    deployment = httpx.get(f"{api}/deployments/name/release/release", trust_env=False).raise_for_status().json()
+    wrong = {"parameters": {"family": "no-such-family"}, "state": {"type": "SCHEDULED"}}
+    url = f"{api}/deployments/{deployment['id']}/create_flow_run"
+    assert httpx.post(url, json=wrong, trust_env=False).status_code == 409
+    right = {**wrong, "parameters": {"family": FAMILY, "candidate": "v2"}}
+    run = httpx.post(url, json=right, trust_env=False).raise_for_status().json()
+    ends = time.monotonic() + 120
+    while (state := _state(api, run["id"]))["type"] not in ("COMPLETED", "FAILED", "CRASHED"):
+        assert time.monotonic() < ends, state
+        time.sleep(1)
+    assert (state["type"], "already released" in state["message"]) == ("COMPLETED", True)
+
+
+def _state(api: str, run_id: str) -> dict[str, Any]:
+    state: dict[str, Any] = httpx.get(f"{api}/flow_runs/{run_id}", trust_env=False).raise_for_status().json()["state"]
+    return state
+
+
 def test_the_same_release_again_does_nothing(twice: Path) -> None:
     context = context_of(twice)
     before = len(context.ledger(FAMILY).events())
@@ -188,7 +210,21 @@ def test_rollback_restore_and_status_work_without_prefect_and_mlflow(twice: Path
     assert waiting_evidence(context_of(twice), FAMILY) is None
 
 
+def test_a_slice_is_rolled_back_alone_and_a_whole_move_ends_it(twice: Path) -> None:
+    """B6."""
+    first, second = (row["bundle"] for row in status(twice)["history"][:2])
+    words = ("rollback", FAMILY, "--key", "anna", "--to", "v1", "--slice", "device=phone", "--reason", "phones suffer")
+    answer = soundcheck(twice, *words)
+    assert answer.returncode == 0, answer.stderr
+    table = pointer.current(context_of(twice), FAMILY).table
+    assert table is not None
+    assert table.stable == second
+    assert [(rule.label, rule.value, rule.bundle) for rule in table.slice_rules] == [("device", "phone", first)]
+    assert status(twice)["stable"]["bundle"] == second
+
+
 def test_one_flipped_bit_is_found_and_named(twice: Path) -> None:
+    """v1 is broken, so that no rollback has a target left; it is condemned, a person is paged, then it is mended."""
     bundle = status(twice)["history"][0]["bundle"]
     context = context_of(twice)
     manifest = json.loads(context.store.read_blob(bundle))
@@ -205,3 +241,26 @@ def test_one_flipped_bit_is_found_and_named(twice: Path) -> None:
     assert "PAGE" in refused.stderr
     path.write_bytes(content)
     path.chmod(mode)
+
+
+def test_freeze_is_in_the_ledger_and_a_condemned_bundle_stays_out(twice: Path) -> None:
+    assert soundcheck(twice, "freeze", FAMILY).returncode == 0
+    assert status(twice)["frozen"] is True
+    assert soundcheck(twice, "unfreeze", FAMILY).returncode == 0
+    refused = soundcheck(twice, "rollback", FAMILY, "--key", "anna", "--to", "v1", "--reason", "x")
+    assert refused.returncode == 1
+    assert "condemned" in refused.stderr
+
+
+def test_a_revoked_key_can_neither_approve_nor_roll_back(twice: Path) -> None:
+    assert soundcheck(twice, "keys", "revoke", "anna").returncode == 0
+    refused = soundcheck(twice, "rollback", FAMILY, "--key", "anna", "--reason", "x")
+    assert refused.returncode == 1
+    assert "the key 'anna' may not act as operator" in refused.stderr
+    assert "revoked" in refused.stderr
+
+
+def test_stable_scored_again_is_as_it_was_released(twice: Path) -> None:
+    answer = soundcheck(twice, "drift", FAMILY)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "every count equal" in answer.stdout

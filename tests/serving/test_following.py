@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from contracts.digest import Digest
-from contracts.routing import RouteTable
+from contracts.routing import RouteTable, pointer_name
 from registry.store.memory import MemoryStore
 from serving.bundles import Loaded
 from serving.link import ServingFailure
 from serving.metrics import Metrics
 from serving.pool import WorkerSettings
-from serving.router import Family, pinned, pointer_name
+from serving.router import Family, pinned
 
 
 async def fetch(_: Digest) -> Loaded:
