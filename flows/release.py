@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from contracts.digest import Digest
 from contracts.errors import SoundcheckError
 from contracts.policy import FamilyPolicy
+from flows.housekeeping import bury_dead_runs
 from flows.parameters import Family
 from flows.wiring import open_context
 from operations import pointer
@@ -48,6 +50,7 @@ def release(family: Family, candidate: str = "latest") -> Any:
     name = Family(family).value
     try:
         with exclusive(context, name):
+            bury_dead_runs(name, flow_run.id)
             pointer.reconcile(context, name)
             identity, message = _run(context, name, candidate)
     except Stopped as stop:

@@ -10,13 +10,12 @@ from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterState
-from prefect.client.schemas.filters import FlowRunFilterStateType as StateTypeFilter
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.flow_runs import resume_flow_run
 
 from flows import release as release_flow
+from flows.housekeeping import release_runs
 from flows.parameters import Family
 from flows.wiring import open_context
 from operations.context import Announce, Context, Progress
@@ -79,11 +78,7 @@ def links(context: Context, known: Addresses, view: ReleaseView, state: State[An
 def wake(family: str, decision: str, note: str) -> int:
     """Resume the family's paused release runs, so that they read the ledger; how many there were."""
     with get_client(sync_client=True) as client:
-        runs: list[FlowRun] = client.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=["release"])),
-            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=StateTypeFilter(any_=[StateType.PAUSED]))),
-        )
-    mine = [run for run in runs if run.parameters.get("family") == family]
+        mine = release_runs(client, family, StateType.PAUSED)
     for run in mine:
         try:
             resume_flow_run(

@@ -12,9 +12,11 @@ import subprocess
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from operations.release import STEPS
+from operations.stack import addresses
 from tests.flows.release_project import FAMILY, Company, command, context_of, environment, soundcheck, status
 
 ATTEMPT_S = 180.0
@@ -47,6 +49,14 @@ def _run_until_killed(root: Path, *, later_s: float) -> int | None:
     return None
 
 
+def _run_states(root: Path) -> list[str]:
+    """States of the project's release runs in Prefect, newest first: none is left Running for ever."""
+    api = f"{addresses(root / '.soundcheck').prefect}/api"
+    query = {"sort": "START_TIME_DESC"}
+    runs = httpx.post(f"{api}/flow_runs/filter", json=query, trust_env=False).raise_for_status().json()
+    return [run["state"]["type"] for run in runs if run["state"]["type"] not in ("PENDING", "SCHEDULED")]
+
+
 def _whole_bundle(root: Path) -> str:
     """The bundle of a release that nobody killed, in a project that is equal."""
     with Company(root, sign_with="anna"):
@@ -72,5 +82,6 @@ def test_a_release_killed_at_every_step_ends_as_one_that_was_not(
     assert [(move.kind, move.version) for move in state.history] == [("promote", "v1")]
     assert state.open_intents == ()
     assert status(killed)["stable"]["bundle"] == _whole_bundle(whole)
+    assert _run_states(killed) == ["COMPLETED"] + ["CRASHED"] * kills
     clean = soundcheck(killed, "verify", FAMILY)
     assert clean.returncode == 0, clean.stdout
