@@ -39,16 +39,17 @@ ACCENTS = {
     "lancashire": "en-gb-x-gbclan",
 }
 
+# Variants of espeak-ng that sound like people and give the same samples each time; those with breath noise do not.
 TEST_VARIANTS = (
-    "Alex", "Andy", "Denis", "Hugo", "Lee", "Michael", "Reed", "adam", "anika", "benjamin", "boris", "david",
-    "edward", "f2", "f5", "gustave", "iven3", "klatt4", "linda", "m3", "m6", "marcelo", "pablo", "shelby",
+    "Alex", "Andy", "Denis", "Hugo", "Lee", "Michael", "Reed", "adam", "anika", "belinda", "benjamin", "boris",
+    "david", "edward", "f4", "gustave", "iven3", "klatt4", "linda", "m3", "m6", "marcelo", "pablo", "shelby",
 )  # fmt: skip
 TRAIN_VARIANTS = (
-    "Alicia", "Andrea", "Annie", "AnxiousAndy", "Diogo", "Gene", "Gene2", "Henrique", "Jacky", "Marco", "Mario",
-    "Mike", "Nguyen", "Storm", "Tweaky", "announcer", "antonio", "aunty", "belinda", "caleb", "ed", "edward2", "f1",
-    "f3", "f4", "grandma", "grandpa", "ian", "iven", "iven2", "iven4", "john", "kaukovalta", "klatt3", "klatt5",
-    "klatt6", "m1", "m2", "m4", "m5", "m7", "m8", "max", "michel", "miguel", "mike2", "norbert", "paul", "pedro",
-    "quincy", "rob", "robert", "sandro", "steph", "steph2", "travis", "victor", "zac",
+    "Andrea", "Annie", "AnxiousAndy", "Diogo", "Gene", "Gene2", "Henrique", "Jacky", "Marco", "Mario", "Mike",
+    "Nguyen", "Storm", "Tweaky", "announcer", "antonio", "aunty", "caleb", "ed", "edward2", "f1", "grandma",
+    "grandpa", "ian", "iven", "iven2", "iven4", "john", "kaukovalta", "klatt3", "klatt5", "klatt6", "m1", "m2", "m4",
+    "m5", "m7", "m8", "max", "michel", "miguel", "mike2", "norbert", "paul", "pedro", "quincy", "rob", "robert",
+    "steph", "steph2", "travis", "zac",
 )  # fmt: skip
 
 SPEEDS_WPM = {"slow": 140, "normal": 175, "fast": 230}
