@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from evalpacks.pack import Pack
 
+PACK_RATE_HZ = 16_000
+"""Rate of the synthetic packs."""
 BUILDERS = ("english-human", "english-synthetic")
 """Packs that `build` makes; `commands` is made with its training data, by `make train`."""
 
@@ -62,7 +64,7 @@ def build(context: Context, name: str) -> Pack:
     if name == "english-human":
         from evalpacks.packs.english_human.build import build as fetch
 
-        fetch(folder, on_progress=on_progress)
+        fetch(folder, cache=(context.home / "cache" / "debian").resolve(), on_progress=on_progress)
     elif name == "english-synthetic":
         from evalpacks.packs.english_synthetic.build import build as speak
 
@@ -78,7 +80,14 @@ def build(context: Context, name: str) -> Pack:
 
 
 def _synthesiser() -> Callable[[str, str, int], npt.NDArray[np.float32]]:
+    import soxr
+
     from speech.synthesis import Synthesizer
 
     synthesizer = Synthesizer()
-    return lambda text, voice, seed: synthesizer.say(text, voice=voice, seed=seed).samples
+
+    def synthesise(text: str, voice: str, seed: int) -> npt.NDArray[np.float32]:
+        spoken = synthesizer.say(text, voice=voice, seed=seed).samples
+        return soxr.resample(spoken, synthesizer.sample_rate_hz, PACK_RATE_HZ, quality="HQ")  # type: ignore[no-any-return]
+
+    return synthesise

@@ -11,7 +11,6 @@ Source: README.md beside this file.
 from __future__ import annotations
 
 import gzip
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -39,8 +38,10 @@ _NOTE = re.compile(r"\[[^]]*\]|\([^)]*\)|<[^>]*>")
 _CARD = Path(__file__).with_name("pack.yaml")
 
 
-def build(out: Path, *, on_progress: Progress | None = None) -> Path:
+def build(out: Path, *, cache: Path, on_progress: Progress | None = None) -> Path:
     """Write the pack into the folder `out`, replacing one that is there, and return it.
+
+    `cache` keeps the Debian packages and what they hold.
 
     Raises:
         DependencyFailed: the packages cannot be had, or hold something else than expected.
@@ -48,8 +49,7 @@ def build(out: Path, *, on_progress: Progress | None = None) -> Path:
     """
     import pandas
 
-    home = Path(os.environ.get("SOUNDCHECK_HOME") or ".soundcheck")
-    source = debian.unpack((AUDIO_PACKAGE, TEXT_PACKAGE), home / "cache" / "debian")
+    source = debian.unpack((AUDIO_PACKAGE, TEXT_PACKAGE), cache)
     clips = usable_clips(_transcripts(source), lambda clip: (source / AUDIO_FOLDER / f"{clip}.wav").is_file())
     partial = out.with_name(f".{out.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
