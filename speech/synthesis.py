@@ -3,8 +3,8 @@
 Boundary: calls the shared library that the wheel carries; no file is written, no network is used.
 Invariants: an unknown voice is refused (the library keeps the last one silently and only returns 2); one instance a
 process, because the library holds its state in globals. Samples depend on what was said before in the same process, and
-those of a few variants with breath noise on more than that: callers that need the same samples each time start a process
-for a fixed list of texts and leave those variants out.
+those of variants with breath noise on more than that: callers that need the same samples each time start a process for
+a fixed list of texts and leave those variants out.
 Source: espeak-ng's speak_lib.h.
 """
 
