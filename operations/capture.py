@@ -67,12 +67,13 @@ def capture(context: Context, family: str, candidate: str) -> dict[str, Digest]:
             payload_digest=payload,
             leakage=leakage,
         )
+        new_bytes = sum(entry.size for entry in files.values() if not context.store.has_blob(entry.sha256))
         for path in files:
             context.store.put_blob(folder / "payload" / path)
         card = context.store.put_blob(_model_card(folder))
         digests = put(context, manifest, description, policy)
         outputs = dict(zip(("train_manifest", "candidate", "policy"), digests, strict=True))
-        facts: dict[str, JsonValue] = {"version": description.version, "leakage": leakage}
+        facts: dict[str, JsonValue] = {"version": description.version, "leakage": leakage, "new_bytes": new_bytes}
         return {**outputs, "payload": payload, "model_card": card}, facts
 
     outputs = once(context, family=family, release=release, step="capture", inputs=inputs, body=body)

@@ -74,8 +74,13 @@ def release_view(context: Context, family: str, release: str, links: dict[str, s
         links=links or {},
         model_card=context.store.read_blob(done["capture"].outputs["model_card"]).decode(),
         rollback_packet=_packet(context, manifest),
-        new_bytes=int(str(done["package"].data["new_bytes"])) if "package" in done else None,
+        new_bytes=_new_bytes(done["capture"], done["package"]) if "package" in done else None,
     )
+
+
+def _new_bytes(*events: LedgerEvent) -> int:
+    """Bytes that the store did not have before the release: the payload's at capture, the rest when it was frozen."""
+    return sum(int(str(event.data["new_bytes"])) for event in events)
 
 
 def _outcome(

@@ -128,9 +128,9 @@ def speed_parts(timing: TimingReport, budget: ServingGate) -> tuple[str, ...]:
         parts.append(f"first partial p95 {milliseconds(timing.first_partial_ms.p95)}{bound}")
     parts += [
         f"final p95 {milliseconds(timing.final_ms.p95)} (budget {budget.final_p95_ms:.0f})",
-        f"RTF {timing.rtf:.2f}",
+        f"RTF {timing.rtf:.2g}",
         f"peak {timing.peak_memory_mb:.0f} MB",
-        f"{timing.cost_usd_per_audio_hour:.3f} USD/audio hour",
+        f"{timing.cost_usd_per_audio_hour:.2g} USD/audio hour",
     ]
     return tuple(parts)
 

@@ -161,8 +161,8 @@ def _timing(timing: TimingReport) -> list[str]:
     if timing.first_partial_ms:
         rows.append(_quantiles("first partial", timing.first_partial_ms))
     return [
-        f"**Timed** RTF {timing.rtf:.2f}, peak {timing.peak_memory_mb:.0f} MB, "
-        f"{timing.cost_usd_per_audio_hour:.3f} USD an audio hour",
+        f"**Timed** RTF {timing.rtf:.2g}, peak {timing.peak_memory_mb:.0f} MB, "
+        f"{timing.cost_usd_per_audio_hour:.2g} USD an audio hour",
         "",
         *table(_QUANTILES, rows, right=(1, 2, 3, 4, 5)),
     ]

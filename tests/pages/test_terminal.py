@@ -17,7 +17,7 @@ PROMOTED = """\
 asr-commands v2  ->  canary passed, approved by r.manager (key 3f9ae12b...), promoted 14:02:03 UTC            4 min 12 s
   quality      PASS  WER 8.4% -> 6.1%  (-2.3 [-3.1, -1.5])
                      worst slice caribbean x clean  +0.4 [-2.0, +2.8], margin 3.0
-  serving      PASS  first partial p95 213 ms (budget 900)   final p95 355 ms (budget 400)   RTF 0.04   peak 412 MB
+  serving      PASS  first partial p95 213 ms (budget 900)   final p95 355 ms (budget 400)   RTF 0.041   peak 412 MB
                      0.031 USD/audio hour
   safety       PASS  words on 2 of 20 clips without speech   redaction leaked 0 of 12 private strings
   provenance   PASS  leakage: none found
@@ -38,7 +38,7 @@ asr-commands v3  ->  stopped at gate, stable is unchanged                       
 
   quality      FAIL  worst slice scottish x 20 dB  +14.8 [+11.3, +18.3], margin 3.0
                      WER 8.4% -> 6.1%  (-2.3 [-3.1, -1.5])
-  serving      PASS  first partial p95 213 ms (budget 900)   final p95 355 ms (budget 400)   RTF 0.04   peak 412 MB
+  serving      PASS  first partial p95 213 ms (budget 900)   final p95 355 ms (budget 400)   RTF 0.041   peak 412 MB
                      0.031 USD/audio hour
   safety       PASS  words on 2 of 20 clips without speech   redaction leaked 0 of 12 private strings
   not reached  privacy, rollback, canary
