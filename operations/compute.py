@@ -10,6 +10,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -67,8 +69,20 @@ def _time(payloads: Mapping[str, Path], utterances: pd.DataFrame, root: Path) ->
     return Timing(time_pack(runtimes, utterances, root), peak_memory_mb)
 
 
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone: a release that was killed leaves no process behind."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(max_workers=workers, mp_context=multiprocessing.get_context("spawn"))
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(max_workers=workers, mp_context=spawn, initializer=_end_with, initargs=(os.getpid(),))
 
 
 @lru_cache(maxsize=1)
