@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
@@ -79,8 +81,7 @@ def test_the_alignment_loss_prefers_words_at_their_ends() -> None:
 
 
 def test_the_recipes_of_params_parse() -> None:
-    with open("params.yaml") as stream:
-        found = recipes(yaml.safe_load(stream))
+    found = recipes(yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text()))
     assert list(found) == ["v1", "v2", "v3"]
     assert len({recipe.seed for recipe in found.values()}) == 3
 
