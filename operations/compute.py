@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,13 +59,14 @@ class Timing(NamedTuple):
 
 
 def _time(payloads: Mapping[str, Path], utterances: pd.DataFrame, root: Path) -> Timing:
+    from speech.memory import peak_memory_mb
     from speech.run import run_pack, time_pack
 
     first = next(iter(payloads))
     run_pack(_runtime(payloads[first]), utterances.head(5), root)
-    peak_memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_memory_mb()
     runtimes = {name: _runtime(payload) for name, payload in payloads.items()}
-    return Timing(time_pack(runtimes, utterances, root), peak_memory_mb)
+    return Timing(time_pack(runtimes, utterances, root), peak)
 
 
 def _end_with(parent: int) -> None:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from serving.frames import receive
 from serving.inference import Connection, Inference
+from speech.memory import peak_memory_mb
 from speech.runtimes import Runtime, load
 
 PR_SET_PDEATHSIG = 1
@@ -37,14 +38,6 @@ def end_with_parent(parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if parent and os.getppid() != parent:
         sys.exit(1)
-
-
-def peak_memory_mb() -> float:
-    """The most memory this process itself has held, in megabytes (not its parent's, as `ru_maxrss` would be)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
 
 
 class Worker:

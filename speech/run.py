@@ -8,7 +8,6 @@ runtime's is resampled by soxr HQ, here and nowhere else.
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -172,8 +171,3 @@ def unstable_words(hypotheses: list[list[str]]) -> int:
             same += 1
         unstable += len(shown) - same
     return unstable
-
-
-def peak_memory_mb() -> float:
-    """The most memory this process has held, in megabytes (10**6 bytes)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6

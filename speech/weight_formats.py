@@ -2,7 +2,8 @@
 
 Boundary: bytes in, a fault (a sentence) or None out; no I/O, nothing is unpickled, unpacked or run.
 Invariants: a check that returns None has accounted for every byte of the file, so that nothing can hide behind the part
-that is read; floats that weigh anything are finite.
+that is read, and floats that weigh anything are finite; ORT and ONNX files are checked by their structure alone
+(identifier, root table, version; messages and their lengths), not weight by weight.
 Source: release-algorithm R1.4; safetensors format; ONNX protobuf (onnx.proto); flatbuffers; Sphinx sources (bio.c,
 bin_mdef.c, ptm_mgau.c, ngrams trie).
 """

@@ -11,7 +11,8 @@ import pytest
 import soundfile
 
 from contracts.errors import Corrupt, NotFound
-from speech.run import peak_memory_mb, read_audio, run_pack, time_pack, time_stream, unstable_words
+from speech.memory import peak_memory_mb
+from speech.run import read_audio, run_pack, time_pack, time_stream, unstable_words
 from speech.runtimes import Partial, Samples, Transcript
 
 
