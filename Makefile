@@ -36,7 +36,7 @@ browser:  ## install Chromium for the browser tests
 	bash scripts/browser.sh
 
 lint: install  ## style, types, import contracts, lock, secrets
-	ruff check .
+	ruff check --no-cache .
 	ruff format --check .
 	mypy
 	lint-imports

@@ -80,7 +80,7 @@ def release_view(context: Context, family: str, release: str, links: dict[str, s
 
 def _new_bytes(*events: LedgerEvent) -> int:
     """Bytes that the store did not have before the release: the payload's at capture, the rest when it was frozen."""
-    return sum(int(str(event.data["new_bytes"])) for event in events)
+    return sum(int(str(event.data.get("new_bytes", 0))) for event in events)
 
 
 def _outcome(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from operations.stage import stage as operation
-
 from contracts.digest import Digest
 from operations.context import Context
+from operations.stage import stage as operation
 from tasks.step import publish, step
 
 Digests = dict[str, Digest]
