@@ -1,4 +1,4 @@
-"""A project a test, and one embedded stack a session for the tests that need servers."""
+"""A project a test, and one embedded stack a module for the tests that need servers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def project(tmp_path: Path) -> Path:
     return make_project(tmp_path / "project")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A project whose stack (Prefect, MLflow, gateway, deployments) runs for the whole session."""
+    """A project whose stack (Prefect, MLflow, gateway, deployments) runs for the whole module."""
     root = make_project(tmp_path_factory.mktemp("served") / "project")
     made = soundcheck(root, "keys", "new", "anna")
     assert made.returncode == 0, made.stderr

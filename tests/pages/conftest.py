@@ -35,7 +35,7 @@ def first_release() -> ReleaseView:
     return release_examples.first()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, headless. Its absence is a failure that says what to install."""
     from playwright.sync_api import sync_playwright
