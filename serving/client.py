@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -307,7 +308,7 @@ def start_gateway(
         log = log or home / "run" / f"gateway-{Path(scratch).name[-8:]}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         arguments = [*command, "--home", str(home), "--store", store_url, "--port", str(port)]
-        arguments += ["--ready-file", str(ready_file), *options]
+        arguments += ["--ready-file", str(ready_file), "--parent", str(os.getpid()), *options]
         for family, bundle in (serve or {}).items():
             arguments += ["--serve", f"{family}={bundle}"]
         for family in families:

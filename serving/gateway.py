@@ -38,6 +38,7 @@ from serving.api import Api
 from serving.bundles import Loaded, describe, name_of
 from serving.calls import Desk
 from serving.ingress import Keys, Pseudonyms, salt
+from serving.lifetime import end_with_parent
 from serving.metrics import Metrics
 from serving.pool import WORKER_COMMAND, WorkerSettings
 from serving.presence import announce, withdraw
@@ -54,7 +55,10 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Settings:
-    """How a gateway runs; seconds, counts. `serve` pins families to a bundle's folder or digest."""
+    """How a gateway runs; seconds, counts.
+
+    `serve` pins families to a bundle's folder or digest; `parent` is a process whose death ends this one (0: none).
+    """
 
     home: Path
     families: tuple[str, ...] = ()
@@ -71,6 +75,7 @@ class Settings:
     drain_s: float = 30.0
     worker_start_s: float = 60.0
     threads: int = 1
+    parent: int = 0
     worker_command: Sequence[str] = WORKER_COMMAND
 
 
@@ -288,7 +293,7 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
     parser.add_argument("--ready-file", type=Path, help="written with url, port and pid once the port is bound")
     for name, kind in (
         ("poll_s", float), ("queue_limit", int), ("stream_limit", int), ("deadline_s", float), ("drain_s", float),
-        ("worker_start_s", float), ("threads", int),
+        ("worker_start_s", float), ("threads", int), ("parent", int),
     ):  # fmt: skip
         parser.add_argument("--" + name.replace("_", "-"), type=kind, default=getattr(Settings, name))
     options = vars(parser.parse_args(arguments))
@@ -309,6 +314,8 @@ def main(arguments: Sequence[str] | None = None, *, worker_command: Sequence[str
     import uvloop
 
     settings = replace(settings_from(arguments), worker_command=tuple(worker_command))
+    if settings.parent:
+        end_with_parent(settings.parent)
     try:
         if not (settings.families or settings.serve):
             raise WrongCall("the gateway has nothing to serve", expected="--family NAME or --serve FAMILY=BUNDLE")

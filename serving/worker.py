@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,19 +23,11 @@ from pathlib import Path
 
 from serving.frames import receive
 from serving.inference import Connection, Inference
+from serving.lifetime import end_with_parent
 from speech.memory import peak_memory_mb
 from speech.runtimes import Runtime, load
 
-PR_SET_PDEATHSIG = 1
-
 Loader = Callable[..., Runtime]
-
-
-def end_with_parent(parent: int) -> None:
-    """Ask the kernel to kill this process when `parent` dies; exit now if it is gone already."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if parent and os.getppid() != parent:
-        sys.exit(1)
 
 
 class Worker:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,22 @@ def test_wrong_calls(tmp_path: Path, arguments: tuple[str, ...], message: str) -
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_gateway_of_a_killed_process_is_gone(tmp_path: Path) -> None:
+    """kill -9 of a release in its staged replay leaves no gateway behind."""
+    code = (
+        "import sys, time; from pathlib import Path; from serving.client import start_gateway\n"
+        f"with start_gateway(Path({str(tmp_path)!r}), families=('tiny',), wait=lambda _: True) as gateway:\n"
+        "    print(gateway.pid, flush=True); time.sleep(60)"
+    )
+    root = Path(__file__).resolve().parent.parent.parent
+    owner = subprocess.Popen([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, text=True)
+    with owner:
+        assert owner.stdout is not None
+        gateway = int(owner.stdout.readline())
+        owner.kill()
+    ends = time.monotonic() + 10
+    while Path(f"/proc/{gateway}/cmdline").exists() and Path(f"/proc/{gateway}/cmdline").read_bytes():
+        assert time.monotonic() < ends, "the gateway outlives its owner"
+        time.sleep(0.05)
