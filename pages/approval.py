@@ -8,18 +8,19 @@ Source: pages.md ("Approval form"); release-algorithm R4.6, R4.7, R8.
 
 from __future__ import annotations
 
+from contracts.digest import short
 from contracts.reports import Comparison
 from contracts.verdict import Value
-from pages.figures import clock, duration, many, plain, scale
+from pages.figures import clock, duration, many, plain, slice_name
 from pages.markdown import bullets, code, table, text, verdict
-from pages.reading import approve_line, difference, limit, marks, rows, target, worst_first
+from pages.reading import approve_line, change, difference, limit, marks, rows, target, worst_first
 from pages.view import ReleaseView
 
 
 def markdown(view: ReleaseView) -> str:
     """The approval form's text. Missing documents are named as risk, never left out."""
     lines = [verdict_line(view), ""]
-    lines += ["### Slices, worst first", "", *slice_table(view)]
+    lines += ["### Slices, worst first (◆ protected)", "", *slice_table(view)]
     lines += ["### Canary", "", *canary_lines(view)]
     lines += ["### Risk: what the evidence does not cover", "", *bullets(risks(view))]
     lines += ["### Rollback", "", *rollback_lines(view)]
@@ -41,25 +42,34 @@ def verdict_line(view: ReleaseView) -> str:
 
 
 def slice_table(view: ReleaseView) -> list[str]:
-    """slice | stable | candidate | difference [interval] | margin | verdict, worst first."""
+    """verdict | slice | stable -> candidate | difference [interval], worst first; what they are held to above it.
+
+    Prefect draws the form 470 pixels wide and hides what does not fit, so the columns that decide come first.
+    """
     if view.score is None or not view.score.comparisons:
         return ["Not reached: nothing was compared.", ""]
-    header = ("slice", "stable", "candidate", "difference [interval]", "held to", "speakers", "verdict")
-    return table(header, (_slice_row(one) for one in worst_first(view.score.comparisons)), right=(1, 2, 3, 4, 5))
+    ordered = worst_first(view.score.comparisons)
+    packs = len({one.pack for one in ordered})
+    header = ("verdict", "slice", "rate", "difference [interval]")
+    return [*_held_to(ordered), *table(header, (_slice_row(one, packs) for one in ordered), right=(2, 3))]
 
 
-def _slice_row(one: Comparison) -> tuple[str, ...]:
-    metric = scale(one.metric)
-    marked = "".join(f" **{mark}**" for mark in marks(one))
-    return (
-        f"{code(one.slice)} {text(one.pack)}{marked}",
-        metric.value(one.stable.rate) if one.stable else "none",
-        metric.value(one.candidate.rate),
-        difference(one).replace("[", "\\[") or "none",
-        limit(one) or "nothing",
-        f"{one.speakers:,}",
-        verdict(one.verdict.value),
+def _held_to(compared: list[Comparison]) -> list[str]:
+    """One line a limit: on how many slices it holds, or on which one."""
+    slices: dict[str, list[str]] = {}
+    for one in compared:
+        slices.setdefault(limit(one) or "nothing", []).append(one.slice)
+    return bullets(
+        f"held to {name}: {slice_name(found[0]) if len(found) == 1 else many(len(found), 'slice')}"
+        for name, found in slices.items()
     )
+
+
+def _slice_row(one: Comparison, packs: int) -> tuple[str, ...]:
+    marked = "".join(f" **{mark}**" for mark in marks(one) if mark != "protected")
+    pack = f" {text(one.pack)}" if packs > 1 else ""
+    name = f"{'◆ ' if one.protected else ''}{text(slice_name(one.slice))}{pack}{marked}"
+    return verdict(one.verdict.value), name, change(one), difference(one).replace("[", "\\[") or "none"
 
 
 def canary_lines(view: ReleaseView) -> list[str]:
@@ -121,7 +131,7 @@ def rollback_lines(view: ReleaseView) -> list[str]:
     rehearsed = duration(view.replay.rehearsal_s) if view.replay and view.replay.rehearsal_s is not None else ""
     return bullets(
         [
-            f"target {text(view.stable_version or 'version unknown')} {code(view.stable_bundle)}",
+            f"target {text(view.stable_version or 'version unknown')} {code(short(view.stable_bundle))}",
             f"rehearsed in {rehearsed}" if rehearsed else "**not rehearsed**",
             f"command {code(f'soundcheck rollback {plain(view.family)} --key KEY --reason TEXT')}",
         ]
@@ -132,9 +142,9 @@ def decision_lines(view: ReleaseView) -> list[str]:
     """What is decided about, and the same decision from a terminal."""
     if view.evidence is None:
         return ["There is no evidence to decide about yet.", ""]
-    bundle = f"bundle {code(view.bundle)}" if view.bundle else "no bundle"
+    bundle = f"bundle {code(short(view.bundle))}" if view.bundle else "no bundle"
     return [
-        f"{bundle}, evidence {code(view.evidence.digest())}, written {text(clock(view.now))}, "
+        f"{bundle}, evidence {code(short(view.evidence.digest()))} (whole below), written {text(clock(view.now))}, "
         f"rollback target {text(target(view))}.",
         "",
         "`promote` moves all traffic to it, `hold` asks again later, `reject` is final for this evidence.",
