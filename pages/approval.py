@@ -16,6 +16,9 @@ from pages.markdown import bullets, code, table, text, verdict
 from pages.reading import approve_line, change, difference, limit, marks, rows, target, worst_first
 from pages.view import ReleaseView
 
+SHOWN = 10
+"""Slices that the form lists; every one that does not pass, and the overall rate, are listed in any case."""
+
 
 def markdown(view: ReleaseView) -> str:
     """The approval form's text. Missing documents are named as risk, never left out."""
@@ -50,8 +53,14 @@ def slice_table(view: ReleaseView) -> list[str]:
         return ["Not reached: nothing was compared.", ""]
     ordered = worst_first(view.score.comparisons)
     packs = len({one.pack for one in ordered})
-    header = ("verdict", "slice", "rate", "difference [interval]")
-    return [*_held_to(ordered), *table(header, (_slice_row(one, packs) for one in ordered), right=(2, 3))]
+    unsettled = sum(one.verdict.value is not Value.PASS for one in ordered)
+    first = max(SHOWN, unsettled)
+    shown = ordered[:first] + [one for one in ordered[first:] if one.slice == "overall"]
+    header = ("verdict", "slice", "rate", "difference")
+    lines = [*_held_to(ordered), *table(header, (_slice_row(one, packs) for one in shown), right=(2,))]
+    if len(shown) < len(ordered):
+        lines += [f"{many(len(ordered) - len(shown), 'more slice')} PASS; the release report has them.", ""]
+    return lines
 
 
 def _held_to(compared: list[Comparison]) -> list[str]:
