@@ -242,7 +242,7 @@ def test_a_forked_child_does_not_keep_a_lock(tmp_path: Path) -> None:
             time.sleep(0.5)
             os._exit(0)
     with exclusive(tmp_path / "lock", timeout_s=0.1):
-        pass
+        assert os.waitpid(child, os.WNOHANG) == (0, 0)  # the child lives, and holds nothing
     os.waitpid(child, 0)
 
 
