@@ -34,6 +34,27 @@ class Evidence(Document):
     rollback_target: Digest | None
 
 
+class SignedWaiver(Document):
+    """One Inconclusive comparison, accepted by name (R4.2): it goes into the store inside a DSSE envelope.
+
+    It holds for this payload, this policy and this (pack, slice, metric) alone: another candidate or another threshold
+    needs another waiver. Fail and Error are never waived.
+    """
+
+    KIND: ClassVar[str] = "signed_waiver"
+
+    family: str
+    payload_digest: Digest
+    policy: Digest
+    pack: str
+    slice: str
+    metric: str
+    reason: str
+    approver: str
+    key_id: str
+    at: str
+
+
 class Approval(Document):
     """One person's decision about one evidence digest.
 

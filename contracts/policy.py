@@ -16,36 +16,58 @@ from contracts.registry_entry import ResourceEnvelope
 Share = Annotated[float, Field(ge=0, le=1)]
 """A fraction in [0, 1]."""
 
+MetricName = Literal[
+    "wer",
+    "cer",
+    "entity_error_rate",
+    "intent_recall",
+    "churn",
+    "early_endpoint_rate",
+    "brier",
+]
+"""Every quality metric a policy may name; evalpacks/metrics has one file a family, and METRICS says how each reads."""
+
 
 class QualityGate(Part):
     """One metric on some slices of one pack.
 
     Attributes:
         pack: name of the eval pack.
-        metric: `wer` (lower is better; a fraction: 0.01 is one point).
+        metric: its name; evalpacks.metrics says whether lower or higher is better (WER is a fraction: 0.01 is a point).
         slices: `overall`, `protected` (each protected slice of the pack) or a list of slice names like `accent=us`.
-        margin: the regression budget, in the metric's unit.
-        ceiling: what a first release is held to, in the metric's unit (R4.3).
-        min_speakers, min_words: support below which the verdict is Inconclusive.
+        margin: the regression budget, in the metric's unit; with `relative` a share of the stable one's value.
+        limit: the absolute limit, a ceiling where lower is better and a floor where higher is: every release is held to
+            it, a first one to nothing else (R4.3).
+        min_speakers, min_support: speakers, and units of the denominator (reference words for WER), below which the
+            verdict is Inconclusive.
     """
 
     pack: str
-    metric: Literal["wer"]
+    metric: MetricName
     slices: Literal["overall", "protected"] | tuple[str, ...]
     margin: NonNegativeFloat
-    ceiling: PositiveFloat
+    relative: bool = False
+    limit: PositiveFloat
     min_speakers: PositiveInt
-    min_words: PositiveInt
+    min_support: PositiveInt
 
 
 class ServingGate(Part):
-    """Budgets of speed and size; milliseconds, megabytes, US dollars an audio hour."""
+    """Budgets of speed and size; milliseconds, megabytes, US dollars an audio hour.
+
+    `*_regression` are shares: how much worse than the stable one, measured in the same interleaved pass, a figure may
+    be (0.15: 15 per cent).
+    """
 
     first_partial_p95_ms: PositiveFloat | None = None
+    first_stable_p95_ms: PositiveFloat | None = None
     final_p95_ms: PositiveFloat
     rtf: PositiveFloat
     peak_memory_mb: PositiveFloat
     cost_usd_per_audio_hour: PositiveFloat
+    final_p95_regression: PositiveFloat | None = None
+    peak_memory_regression: PositiveFloat | None = None
+    cost_regression: PositiveFloat | None = None
 
 
 class SafetyGate(Part):
@@ -116,11 +138,36 @@ class StagingPolicy(Part):
 
 
 class Statistics(Part):
-    """Family-wise error of the offline gates, bootstrap replicates, seed (U4, U5)."""
+    """Family-wise error of the offline gates, bootstrap replicates, seed (U4, U5); how much is streamed and timed.
+
+    `stream_utterances` of each pack that a streaming metric asks about are heard chunk by chunk (`chunk_ms`), drawn
+    evenly over speakers and protected slices; `timed_utterances` of the first pack are the exclusive timing pass (R3).
+    """
 
     alpha: Share
     replicates: PositiveInt
     seed: int
+    stream_utterances: PositiveInt = 600
+    timed_utterances: PositiveInt = 60
+    chunk_ms: PositiveInt = 100
+
+
+class Exchange(Part):
+    """Cost against quality: what a cheaper candidate may lose.
+
+    A candidate whose cost an audio hour is at least `min_saving` (a share) below the stable one's has `extra_margin`
+    (in the metric's unit) added to its margins on slices that are neither protected nor high-risk. A protected slice
+    never pays for a saving.
+    """
+
+    min_saving: Share
+    extra_margin: NonNegativeFloat
+
+
+class Quantization(Part):
+    """A quantized candidate against the full-precision model it was made from: `margin` on every protected slice."""
+
+    margin: NonNegativeFloat
 
 
 class FamilyPolicy(Document):
@@ -141,6 +188,8 @@ class FamilyPolicy(Document):
     canary: CanaryPlan
     approvals: Approvals
     envelope: ResourceEnvelope
+    exchange: Exchange | None = None
+    quantization: Quantization | None = None
     bake_time_s: NonNegativeFloat
     waivers: tuple[Waiver, ...] = ()
 

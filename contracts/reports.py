@@ -13,6 +13,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 
 from contracts.digest import Digest
 from contracts.document import Document, Part
+from contracts.policy import MetricName
 from contracts.verdict import Verdict
 
 Better = Literal["lower", "higher"]
@@ -46,11 +47,13 @@ class Comparison(Part):
 
     Differences are candidate minus stable, in the metric's own unit (WER as a fraction: 0.01 is one point).
     `lower` and `upper` are simultaneous bounds at the family-wise alpha; `upper_one_sided` is the slice's own bound of
-    the harm (U5). They are None without a stable, and then `ceiling` is what the candidate is held to (R4.3).
+    the harm (U5). They are None without a stable, and then `limit` alone is what the candidate is held to (R4.3).
+    `margin` is in the metric's unit, a relative budget already multiplied out. `baseline` says whom the candidate is
+    compared with: the current stable, or the full-precision `parent` that it was quantized from.
     """
 
     pack: str
-    metric: str
+    metric: MetricName
     slice: str
     better: Better
     candidate: Count
@@ -60,13 +63,56 @@ class Comparison(Part):
     upper: float | None = None
     upper_one_sided: float | None = None
     margin: float | None = None
-    ceiling: float | None = None
+    relative: bool = False
+    limit: float | None = None
+    baseline: Literal["stable", "parent"] = "stable"
     speakers: NonNegativeInt
     utterances: NonNegativeInt
     unit: Literal["speaker", "utterance"] = "speaker"
     protected: bool = False
     high_risk: bool = False
     verdict: Verdict
+
+
+class Confusion(Part):
+    """A reference word that was heard as another, how often; only of packs whose consent lets transcripts be shown."""
+
+    reference: str
+    hypothesis: str
+    count: NonNegativeInt
+
+
+class EditClasses(Part):
+    """The errors of one slice by class, for the drill-down: counts, never text.
+
+    `short` are errors in utterances of one or two reference words; `entity` are reference words of entities that were
+    not heard, of `entity_words`; both are None where the pack cannot say.
+    """
+
+    substitutions: NonNegativeInt
+    deletions: NonNegativeInt
+    insertions: NonNegativeInt
+    short: NonNegativeInt | None = None
+    entity: NonNegativeInt | None = None
+    entity_words: NonNegativeInt | None = None
+
+
+class CalibrationBin(Part):
+    """Utterances whose confidence is in [lower, upper): how many, their mean confidence, the share heard exactly."""
+
+    lower: float
+    upper: float
+    utterances: NonNegativeInt
+    confidence: float
+    accuracy: float
+
+
+class Calibration(Part):
+    """Is confidence honest? Expected calibration error (mean gap weighted by utterances) and its bins, of one pack."""
+
+    pack: str
+    error: float
+    bins: tuple[CalibrationBin, ...]
 
 
 class ScoreReport(Document):
@@ -86,22 +132,46 @@ class ScoreReport(Document):
     words: dict[str, WordCounts]
     stable_words: dict[str, WordCounts]
     comparisons: tuple[Comparison, ...]
+    classes: dict[str, EditClasses] = {}
+    stable_classes: dict[str, EditClasses] = {}
+    confusions: dict[str, tuple[Confusion, ...]] = {}
+    """By pack, the most frequent first; a pack whose consent does not allow it is absent."""
+    calibration: tuple[Calibration, ...] = ()
+    stable_calibration: tuple[Calibration, ...] = ()
+    quantized_from: Digest | None = None
+    """The payload of the full-precision model, where the candidate is a quantized one."""
+
+
+CURVE = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
+"""Shares at which `Quantiles.curve` gives the distribution."""
+
+Bounds = tuple[float, float]
+"""Lower and upper bound of a two-sided 95% interval."""
 
 
 class Quantiles(Part):
-    """p50, p95, p99 and the maximum of n values, in the unit of the field that holds them."""
+    """p50, p95, p99 and the maximum of n values, in the unit of the field that holds them.
+
+    Intervals are None where so few values do not bound the quantile. `curve` is the distribution at the shares CURVE,
+    empty in reports that were written before it.
+    """
 
     n: NonNegativeInt
     p50: float
     p95: float
     p99: float
     maximum: float
+    p50_interval: Bounds | None = None
+    p95_interval: Bounds | None = None
+    p99_interval: Bounds | None = None
+    curve: tuple[float, ...] = ()
 
 
 class TimingReport(Document):
     """Speed of a payload offline, from an exclusive pass of its own (R3): never packaged, named by the ledger.
 
-    `*_ms` are milliseconds; `rtf` is compute seconds over audio seconds.
+    `*_ms` are milliseconds; `rtf` is compute seconds over audio seconds. `first_stable_ms` is when the first word that
+    never changed again was shown, `endpoint_ms` how long after the end of speech the endpoint rule fired.
     """
 
     KIND: ClassVar[str] = "timing_report"
@@ -116,6 +186,39 @@ class TimingReport(Document):
     stable_rtf: NonNegativeFloat | None
     peak_memory_mb: NonNegativeFloat
     cost_usd_per_audio_hour: NonNegativeFloat
+    first_stable_ms: Quantiles | None = None
+    endpoint_ms: Quantiles | None = None
+    stable_first_partial_ms: Quantiles | None = None
+    stable_first_stable_ms: Quantiles | None = None
+    stable_endpoint_ms: Quantiles | None = None
+    stable_peak_memory_mb: NonNegativeFloat | None = None
+    stable_cost_usd_per_audio_hour: NonNegativeFloat | None = None
+    utterances: NonNegativeInt = 0
+    timeline: Digest | None = None
+    """A StreamTimeline document, where a pack's consent lets a transcript be shown."""
+
+
+class TimelineEvent(Part):
+    """What a stream showed when `heard_s` seconds of audio had been heard; the first `committed` words are final."""
+
+    heard_s: NonNegativeFloat
+    shown_s: NonNegativeFloat
+    text: str
+    committed: NonNegativeInt
+    final: bool = False
+
+
+class StreamTimeline(Document):
+    """One utterance as it was streamed, partial by partial: for the report's picture. Consented packs only."""
+
+    KIND: ClassVar[str] = "stream_timeline"
+
+    pack: str
+    utterance_id: str
+    reference: str
+    duration_s: NonNegativeFloat
+    chunk_ms: NonNegativeInt
+    events: tuple[TimelineEvent, ...]
 
 
 class SafetyReport(Document):
@@ -135,7 +238,11 @@ class SafetyReport(Document):
 
 
 class GateReport(Document):
-    """The four verdicts of a release (R4.5); a gate whose evidence comes later stands as it is known so far."""
+    """The four verdicts of a release (R4.5); a gate whose evidence comes later stands as it is known so far.
+
+    `waivers` are the digests of the SignedWaiver documents by which an Inconclusive comparison may go on (R4.2);
+    `policy_changes` are sentences, one a difference from the policy of the last promoted release (R4.7).
+    """
 
     KIND: ClassVar[str] = "gate_report"
 
@@ -149,6 +256,10 @@ class GateReport(Document):
     """Leakage and work tree (R1); judged where the train manifest is known."""
     verdict: Verdict
     manual_review: tuple[str, ...] = ()
+    waivers: tuple[Digest, ...] = ()
+    policy_changes: tuple[str, ...] = ()
+    exchange: tuple[str, ...] = ()
+    """Cost against quality in sentences: what the candidate saves, and what which slice pays for it."""
 
 
 class Check(Part):

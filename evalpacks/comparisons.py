@@ -116,7 +116,7 @@ def _questions(gate: QualityGate, heard: Mapping[str, Heard], policy: FamilyPoli
 
 def _can_be_judged(question: _Question) -> bool:
     words, gate = question.candidate(), question.gate
-    supported = words.speakers >= gate.min_speakers and words.reference_words >= gate.min_words
+    supported = words.speakers >= gate.min_speakers and words.reference_words >= gate.min_support
     return supported and question.stable() is not None
 
 
@@ -149,7 +149,7 @@ def _comparison(question: _Question, interval: Interval, *, first_release: bool)
         upper=interval.upper,
         upper_one_sided=interval.upper_one_sided,
         margin=None if first_release else gate.margin,
-        ceiling=gate.ceiling if first_release else None,
+        limit=gate.limit if first_release else None,
         speakers=words.speakers,
         utterances=words.utterances,
         unit=interval.unit,
@@ -163,13 +163,13 @@ def _verdict(
     question: _Question, words: WordCounts, stable: WordCounts | None, interval: Interval, *, first_release: bool
 ) -> Verdict:
     gate, subject, metric = question.gate, question.subject, METRICS[question.gate.metric]
-    support = Support(gate.min_speakers, gate.min_words)
+    support = Support(gate.min_speakers, gate.min_support)
     candidate = error_count(words)
     if not words.utterances:
         return Verdict(value=Value.INCONCLUSIVE, reasons=(f"{subject}: {_absence(question)}",))
     if first_release:
         return statistics.first_release_verdict(
-            subject, metric, candidate, speakers=words.speakers, ceiling=gate.ceiling, support=support
+            subject, metric, candidate, speakers=words.speakers, ceiling=gate.limit, support=support
         )
     if stable is None:
         return Verdict(value=Value.INCONCLUSIVE, reasons=(f"{subject}: stable was not run, so there is no baseline",))

@@ -39,6 +39,10 @@ COLUMNS = (
 )
 """Columns that every utterances.parquet has, before its slice columns."""
 
+OPTIONAL_COLUMNS = ("entities", "speech_end_s")
+"""Columns that one may have: `entities` is JSON, [{"type": ..., "text": ...}] in order of occurrence, each text a part
+of the utterance's text; `speech_end_s` is when the last word ends, in seconds from the start of the audio."""
+
 SLICE_VALUE = r"[a-z0-9][a-z0-9_.+-]*"
 """What a slice value looks like."""
 
@@ -61,6 +65,8 @@ class PackMeta(Part):
         slices: columns of utterances.parquet whose values are slices.
         protected, high_risk: slice names (evalpacks.slices) that gates and reviewers look at one by one.
         min_support: what a protected slice needs (`speakers`, `words`), for people who extend the pack.
+        show_transcripts: whether consent and licence let a report show transcripts.
+        intents: intent -> regular expression that its whole normalised text matches; named groups are its slots.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -74,6 +80,8 @@ class PackMeta(Part):
     protected: tuple[str, ...] = ()
     high_risk: tuple[str, ...] = ()
     min_support: dict[str, PositiveInt] = Field(default_factory=dict)
+    show_transcripts: bool = False
+    intents: dict[str, str] = Field(default_factory=dict)
     notes: str = ""
 
 

@@ -20,7 +20,7 @@ from contracts.policy import FamilyPolicy
 from contracts.reports import Count, ScoreReport, WordCounts
 from contracts.verdict import worst
 from evalpacks.comparisons import Heard, compare_by_policy
-from evalpacks.metrics import WER
+from evalpacks.metrics import WER, Outputs
 from evalpacks.metrics.words import WordEdits, edit_counts
 from evalpacks.normalize import VERSIONS, normalize_all
 from evalpacks.pack import Pack
@@ -40,14 +40,14 @@ def score_report(
     payload_digest: Digest,
     stable_payload: Digest | None,
     packs: Sequence[Pack],
-    candidate: Mapping[str, pd.DataFrame],
-    stable: Mapping[str, pd.DataFrame] | None,
+    candidate: Mapping[str, Outputs],
+    stable: Mapping[str, Outputs] | None,
     policy: FamilyPolicy,
 ) -> ScoreReport:
     """Score a candidate against the stable one by the gates of a policy (R3, R4).
 
-    `candidate` and `stable` map the name of each pack to a table with utterance_id and text; `stable` is None for a
-    first release (R4.3). Raises Refused where a table lacks an utterance of its pack.
+    `candidate` and `stable` map the name of each pack to what the model gave for it; `stable` is None for a first
+    release (R4.3). Raises Refused where a table lacks an utterance of its pack.
     """
     heard = {pack.name: _hear(pack, candidate, stable, policy) for pack in packs if pack.name in candidate}
     settings = policy.statistics
@@ -103,15 +103,17 @@ def speaker_codes(speakers: Sequence[str]) -> Integers:
 
 
 def _hear(
-    pack: Pack, candidate: Mapping[str, pd.DataFrame], stable: Mapping[str, pd.DataFrame] | None, policy: FamilyPolicy
+    pack: Pack, candidate: Mapping[str, Outputs], stable: Mapping[str, Outputs] | None, policy: FamilyPolicy
 ) -> Heard:
     table = pack.utterances
     references = normalize_all(table["text"].tolist(), policy.normalizer)
 
-    def edits(outputs: pd.DataFrame, arm: str) -> WordEdits:
+    def edits(outputs: Outputs, arm: str) -> WordEdits:
         where = f"outputs of the {arm} on pack {pack.name}"
         again = "run the score step again"
-        texts = hypothesis_texts(table["utterance_id"].tolist(), outputs, where=where, error=Refused, next_step=again)
+        texts = hypothesis_texts(
+            table["utterance_id"].tolist(), outputs.texts, where=where, error=Refused, next_step=again
+        )
         return edit_counts(references, normalize_all(texts, policy.normalizer))
 
     return Heard(

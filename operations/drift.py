@@ -52,6 +52,7 @@ def drift(context: Context, family: str) -> DriftReport:
 def _measure(
     context: Context, stable: Digest, manifest: BundleManifest, packs: list[Pack], policy: FamilyPolicy
 ) -> ScoreReport:
+    from evalpacks.metrics import Outputs
     from evalpacks.scoring import score_report
     from registry.bundle import cached
 
@@ -67,7 +68,7 @@ def _measure(
     }
     return score_report(
         family=manifest.family, version=manifest.version, payload_digest=manifest.payload_digest, stable_payload=None,
-        packs=packs, candidate=heard, stable=None, policy=policy,
+        packs=packs, candidate={name: Outputs(table) for name, table in heard.items()}, stable=None, policy=policy,
     )  # fmt: skip
 
 

@@ -42,6 +42,7 @@ def score(context: Context, family: str, captured: dict[str, Digest]) -> dict[st
     inputs |= {"stable": stable} if stable else {}
 
     def body() -> tuple[dict[str, Digest], dict[str, JsonValue]]:
+        from evalpacks.metrics import Outputs
         from evalpacks.scoring import score_report
 
         policy = get_document(context.store, FamilyPolicy, captured["policy"])
@@ -58,8 +59,8 @@ def score(context: Context, family: str, captured: dict[str, Digest]) -> dict[st
             payload_digest=manifest.payload_digest,
             stable_payload=stable_payload,
             packs=packs,
-            candidate={name: tables["candidate"] for name, tables in heard.items()},
-            stable={name: tables["stable"] for name, tables in heard.items()} if stable else None,
+            candidate={name: Outputs(tables["candidate"]) for name, tables in heard.items()},
+            stable={name: Outputs(tables["stable"]) for name, tables in heard.items()} if stable else None,
             policy=policy,
         )
         timing = _timing_report(context, family, manifest.payload_digest, stable_payload, payloads, packs[0], policy)

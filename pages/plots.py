@@ -144,7 +144,7 @@ def _forest(title: str, group: list[Comparison]) -> Forest:
 def _places(one: Comparison) -> tuple[float | None, float | None, float | None, float | None]:
     """(point, low, high, bound), turned so that more is worse."""
     if one.estimate is None:
-        return one.candidate.rate, None, None, one.ceiling
+        return one.candidate.rate, None, None, one.limit
     if one.better == "lower":
         return one.estimate, one.lower, one.upper, one.margin
     return -one.estimate, _minus(one.upper), _minus(one.lower), one.margin

@@ -48,9 +48,9 @@ def excess(comparison: Comparison) -> float:
     if comparison.estimate is not None:
         return sign * comparison.estimate - (comparison.margin or 0.0)
     rate = comparison.candidate.rate
-    if rate is None or comparison.ceiling is None:
+    if rate is None or comparison.limit is None:
         return float("inf")
-    return sign * (rate - comparison.ceiling)
+    return sign * (rate - comparison.limit)
 
 
 def worst_first(comparisons: Iterable[Comparison]) -> list[Comparison]:
@@ -87,7 +87,7 @@ def limit(comparison: Comparison) -> str:
     metric = scale(comparison.metric)
     if comparison.estimate is not None and comparison.margin is not None:
         return f"margin {metric.number(comparison.margin)}"
-    return "" if comparison.ceiling is None else f"ceiling {metric.value(comparison.ceiling)}"
+    return "" if comparison.limit is None else f"ceiling {metric.value(comparison.limit)}"
 
 
 def canary_scale(metric: str, plan: CanaryPlan | None) -> Scale:

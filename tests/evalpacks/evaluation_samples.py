@@ -85,7 +85,7 @@ def outputs(table: pd.DataFrame, share: float | Callable[[pd.Series[Any]], float
 
 def make_policy(**changes: Any) -> FamilyPolicy:
     """A family's policy with small gates."""
-    gate = {"pack": "commands", "metric": "wer", "ceiling": 0.35, "min_speakers": 10, "min_words": 100}
+    gate = {"pack": "commands", "metric": "wer", "limit": 0.35, "min_speakers": 10, "min_support": 100}
     fields: dict[str, Any] = {
         "family": "asr-commands",
         "registry": {},

@@ -12,6 +12,7 @@ from contracts.policy import FamilyPolicy
 from contracts.reports import Quantiles, SafetyReport, ScoreReport, TimingReport
 from contracts.verdict import Value, Verdict
 from evalpacks.gates import AllOf, Budget, Given, gate, manual_review, quality_gate, safety_gate, serving_gate
+from evalpacks.metrics import Outputs
 from evalpacks.pack import Pack
 from evalpacks.scoring import score_report
 from tests.evalpacks.evaluation_samples import make_pack, make_policy, make_table, outputs
@@ -62,8 +63,8 @@ def scores(pack: Pack, policy: FamilyPolicy, *, harm: float = 0.0) -> ScoreRepor
         payload_digest=PAYLOAD,
         stable_payload=OTHER,
         packs=[pack],
-        candidate={pack.name: outputs(pack.utterances, 0.1 + harm)},
-        stable={pack.name: stable},
+        candidate={pack.name: Outputs(outputs(pack.utterances, 0.1 + harm))},
+        stable={pack.name: Outputs(stable)},
         policy=policy,
     )
 

@@ -11,6 +11,7 @@ from contracts.errors import Refused
 from contracts.policy import FamilyPolicy
 from contracts.reports import Comparison, Count, ScoreReport
 from contracts.verdict import Value
+from evalpacks.metrics import Outputs
 from evalpacks.normalize import VERSIONS
 from evalpacks.pack import Pack
 from evalpacks.scoring import score_report
@@ -38,8 +39,8 @@ def of_arms(
         payload_digest=CANDIDATE,
         stable_payload=None if stable is None else STABLE,
         packs=[pack],
-        candidate=candidate,
-        stable=stable,
+        candidate={name: Outputs(table) for name, table in candidate.items()},
+        stable=None if stable is None else {name: Outputs(table) for name, table in stable.items()},
         policy=policy,
     )
 
@@ -66,7 +67,7 @@ def test_a_regression_of_one_slice_fails_there_and_names_it(pack: Pack) -> None:
     assert hurt.estimate is not None
     assert 0 < hurt.lower < hurt.estimate
     assert hurt.margin == 0.03
-    assert hurt.ceiling is None
+    assert hurt.limit is None
     assert rows["accent=us"].verdict.value == Value.PASS
     assert (hurt.protected, hurt.high_risk) == (True, False)
     assert (rows["accent=scottish"].protected, rows["accent=scottish"].high_risk) == (True, True)
@@ -128,13 +129,13 @@ def test_a_report_round_trips(pack: Pack) -> None:
 def test_a_first_release_is_held_to_the_ceiling(pack: Pack) -> None:
     rows = by_slice(report(pack, bad_on_noisy_scottish(pack), None))
     row = rows["accent=scottish&noise=5db"]
-    assert (row.stable, row.estimate, row.lower, row.margin, row.ceiling) == (None, None, None, None, 0.35)
+    assert (row.stable, row.estimate, row.lower, row.margin, row.limit) == (None, None, None, None, 0.35)
     assert row.verdict.value == Value.FAIL
     assert row.verdict.reasons[0].endswith("ceiling 35.0%, first release: over the ceiling")
     assert rows["overall"].verdict.value == Value.PASS
 
 
-GATE = {"pack": "commands", "metric": "wer", "margin": 0.01, "ceiling": 0.35, "min_speakers": 10, "min_words": 100}
+GATE = {"pack": "commands", "metric": "wer", "margin": 0.01, "limit": 0.35, "min_speakers": 10, "min_support": 100}
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def _params(**changes: Any) -> dict[str, Any]:
     params: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     family = params["families"][FAMILY]
     for gate in family["quality"]:
-        gate.update({"min_speakers": 4, "min_words": 10, "margin": 0.5, "ceiling": 1.5})
+        gate.update({"min_speakers": 4, "min_support": 10, "margin": 0.5, "limit": 1.5})
     family["serving"] = {**family["serving"], "final_p95_ms": 20_000, "first_partial_p95_ms": 20_000, "rtf": 20}
     family["canary"]["metrics"]["latency_ms"]["budget"] = 20_000
     family["canary"]["metrics"]["wer"]["margin"] = 0.5

@@ -267,7 +267,7 @@ def first() -> ReleaseView:
     assert whole.timing
     assert whole.replay
     absolute = {"stable": None, "estimate": None, "lower": None, "upper": None, "upper_one_sided": None, "margin": None}
-    compared = tuple(one.model_copy(update={**absolute, "ceiling": 0.35}) for one in whole.score.comparisons)
+    compared = tuple(one.model_copy(update={**absolute, "limit": 0.35}) for one in whole.score.comparisons)
     score = whole.score.model_copy(update={"comparisons": compared, "stable_words": {}, "stable_payload": None})
     timing = whole.timing.model_copy(update={"stable_final_ms": None, "stable_rtf": None, "stable_payload": None})
     replay = whole.replay.model_copy(update={"rehearsal_s": None})
