@@ -2,8 +2,8 @@
 
 Boundary: pure; tables in, counts per utterance out.
 Invariants: a metric yields a numerator and a denominator per utterance, never a rate (R3.1), so that rates are ratios
-of sums (U2) and every slice and every resampling is a sum; an utterance that says nothing of the metric has denominator 0;
-evidence that the metric needs and does not have is None, never a zero (R4.2).
+of sums (U2) and every slice and every resampling is a sum; an utterance that says nothing of the metric has the
+denominator 0; evidence that the metric needs and does not have is None, never a zero (R4.2).
 """
 
 from __future__ import annotations
