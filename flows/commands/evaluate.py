@@ -29,7 +29,7 @@ def score(
     as_json: bool,
 ) -> None:
     """Score anyone's transcripts: WER by slice, and against a baseline with intervals and a verdict."""
-    from evalpacks.scoring import score_transcripts
+    from evalpacks.transcript_scores import score_transcripts
     from evalpacks.transcripts import read_transcripts as read
     from flows.commands.shared import say
 

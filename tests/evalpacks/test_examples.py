@@ -14,9 +14,9 @@ import pytest
         "evalpacks.gates",
         "evalpacks.metrics.words",
         "evalpacks.normalize",
-        "evalpacks.scoring",
         "evalpacks.slices",
         "evalpacks.statistics.bootstrap",
+        "evalpacks.transcript_scores",
     ],
 )
 def test_docstring_examples(name: str) -> None:
