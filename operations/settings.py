@@ -21,7 +21,7 @@ from contracts.policy import FamilyPolicy, Ports, ServingSettings, StoreSettings
 
 PARAMS = "params.yaml"
 _Section = TypeVar("_Section", StoreSettings, Ports, ServingSettings)
-_SECTIONS = {"corpus", "candidates", "store", "ports", "serving", "defaults", "families"}
+_SECTIONS = {"corpus", "candidates", "quantized", "store", "ports", "serving", "defaults", "families"}
 
 
 class Settings:

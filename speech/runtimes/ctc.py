@@ -3,7 +3,7 @@
 Boundary: reads its payload folder when it is loaded (JSON and safetensors) and nothing afterwards.
 Invariants: `transcribe` is the stream fed in one piece, so streaming and offline texts are equal; the state of front
 end, model and decoder is kept between chunks; front end, tokenizer, decoder and weights agree or the payload is
-refused (R2.2).
+refused (R2.2); quantized weights are float32 again once they are loaded.
 
 Payload: runtime.json {"engine": "ctc"}, feature_contract.json, front_end.json, tokenizer.json, model.json,
 decoder.json, weights.safetensors.
@@ -191,10 +191,11 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load as load_safetensors
 
+    from speech.ctc.quantize import dequantize
+
     try:
-        weights: dict[str, torch.Tensor] = load_safetensors(path.read_bytes())
+        return dequantize(load_safetensors(path.read_bytes()))
     except SafetensorError as error:
         raise Corrupt(
             "the weights are not safetensors", where=path.name, got=str(error), expected="safetensors"
         ) from None
-    return weights
