@@ -47,10 +47,13 @@ test: lint browser train  ## everything that must hold, in at most 15 minutes on
 test-crash: install train  ## releases killed at every step; slower than `make test`
 	pytest tests/crash
 
+bench: install  ## measure speed and error rates; figures to stdout (BENCH="--json": one object a line)
+	@python -m benchmarks $(BENCH)
+
 image-check:  ## the steps of the Containerfile, in a clean root, without a container engine
 	bash scripts/check_image.sh
 
 clean: down  ## remove what was made (the environment and the trained candidates stay)
 	rm -rf .soundcheck .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help install lock train release release-en down browser lint test test-crash image-check clean
+.PHONY: help install lock train release release-en down browser lint test test-crash bench image-check clean
