@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 
 from contracts.digest import Digest
 from contracts.document import Document
+from contracts.reports import Baseline
 
 Decision = Literal["promote", "hold", "reject"]
 
@@ -37,8 +38,8 @@ class Evidence(Document):
 class SignedWaiver(Document):
     """One Inconclusive comparison, accepted by name (R4.2): it goes into the store inside a DSSE envelope.
 
-    It holds for this payload, this policy and this (pack, slice, metric) alone: another candidate or another threshold
-    needs another waiver. Fail and Error are never waived.
+    It holds for this payload, this policy and this (pack, slice, metric, baseline) alone: another candidate or another
+    threshold needs another waiver. Fail and Error are never waived.
     """
 
     KIND: ClassVar[str] = "signed_waiver"
@@ -49,6 +50,7 @@ class SignedWaiver(Document):
     pack: str
     slice: str
     metric: str
+    baseline: Baseline = "stable"
     reason: str
     approver: str
     key_id: str

@@ -56,7 +56,7 @@ class ServingGate(Part):
     """Budgets of speed and size; milliseconds, megabytes, US dollars an audio hour.
 
     `*_regression` are shares: how much worse than the stable one, measured in the same interleaved pass, a figure may
-    be (0.15: 15 per cent).
+    be (0.15: 15 per cent); `*_regression_ms` say the same in milliseconds.
     """
 
     first_partial_p95_ms: PositiveFloat | None = None
@@ -66,6 +66,7 @@ class ServingGate(Part):
     peak_memory_mb: PositiveFloat
     cost_usd_per_audio_hour: PositiveFloat
     final_p95_regression: PositiveFloat | None = None
+    final_p95_regression_ms: PositiveFloat | None = None
     peak_memory_regression: PositiveFloat | None = None
     cost_regression: PositiveFloat | None = None
 

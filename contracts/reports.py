@@ -17,6 +17,8 @@ from contracts.policy import MetricName
 from contracts.verdict import Verdict
 
 Better = Literal["lower", "higher"]
+Baseline = Literal["stable", "parent"]
+"""Whom a candidate is compared with: the current stable, or the full-precision model it was quantized from."""
 
 
 class Count(Part):
@@ -47,9 +49,9 @@ class Comparison(Part):
 
     Differences are candidate minus stable, in the metric's own unit (WER as a fraction: 0.01 is one point).
     `lower` and `upper` are simultaneous bounds at the family-wise alpha; `upper_one_sided` is the slice's own bound of
-    the harm (U5). They are None without a stable, and then `limit` alone is what the candidate is held to (R4.3).
-    `margin` is in the metric's unit, a relative budget already multiplied out. `baseline` says whom the candidate is
-    compared with: the current stable, or the full-precision `parent` that it was quantized from.
+    the harm (U5), and `excess_one_sided` that of the harm over a relative budget. They are None without a stable, and
+    then `limit` alone is what the candidate is held to (R4.3). `margin` is in the metric's unit, a relative budget
+    already multiplied out. `stable` holds the counts of the `baseline`, whichever it is.
     """
 
     pack: str
@@ -62,10 +64,11 @@ class Comparison(Part):
     lower: float | None = None
     upper: float | None = None
     upper_one_sided: float | None = None
+    excess_one_sided: float | None = None
     margin: float | None = None
     relative: bool = False
     limit: float | None = None
-    baseline: Literal["stable", "parent"] = "stable"
+    baseline: Baseline = "stable"
     speakers: NonNegativeInt
     utterances: NonNegativeInt
     unit: Literal["speaker", "utterance"] = "speaker"
