@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import JsonValue, PositiveFloat, PositiveInt, ValidationError
+from pydantic import JsonValue, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
 
 from contracts.digest import Digest
 from contracts.document import Document, Part
@@ -18,12 +18,18 @@ from contracts.errors import Refused
 
 
 class ResourceEnvelope(Part):
-    """What one worker may use, and the load it must carry; `capacity_sign_off` names who agreed."""
+    """What one worker may use, and the load it must carry; `capacity_sign_off` names who agreed.
+
+    `machine` is the row of the price table (params.yaml, `prices`) that the prices were taken from, None where they
+    were given directly; the prices stand here, so that the policy's digest covers them.
+    """
 
     concurrency: PositiveInt
     peak_memory_mb: PositiveFloat
     cpu_cores: PositiveFloat
     price_usd_per_core_hour: PositiveFloat
+    price_usd_per_gb_hour: NonNegativeFloat = 0.0
+    machine: str | None = None
     capacity_sign_off: str
 
 

@@ -2,7 +2,8 @@
 
 Boundary: reads params.yaml and the environment; writes nothing.
 Invariants: unknown keys of params.yaml are refused with their place; a family's policy is the defaults with its own
-section over them, key by key.
+section over them, key by key; the prices of a family's machine stand in its policy, so that the policy's digest covers
+them.
 """
 
 from __future__ import annotations
@@ -14,22 +15,47 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
 
+from contracts.document import Part
 from contracts.errors import WrongCall
 from contracts.policy import FamilyPolicy, Ports, ServingSettings, StoreSettings
 
 PARAMS = "params.yaml"
-_Section = TypeVar("_Section", StoreSettings, Ports, ServingSettings)
-_SECTIONS = {"corpus", "candidates", "quantized", "store", "ports", "serving", "defaults", "families"}
+_SECTIONS = (
+    {"corpus", "candidates", "quantized"}
+    | {"store", "ports", "serving", "compute", "prices"}
+    | {"defaults", "families"}
+)  # fmt: skip
+
+
+class ComputeSettings(Part):
+    """Where models run over packs: utterances a shard, and the Dask scheduler (None: processes of this machine)."""
+
+    shard: PositiveInt = 100
+    dask: str | None = None
+
+
+class MachinePrice(Part):
+    """A row of the price table: US dollars for a core and for a gigabyte of memory, each for an hour."""
+
+    usd_per_core_hour: PositiveFloat
+    usd_per_gb_hour: NonNegativeFloat
+
+
+_Section = TypeVar("_Section", StoreSettings, Ports, ServingSettings, ComputeSettings, MachinePrice)
 
 
 class Settings:
-    """One installation: `root` holds params.yaml, candidates/ and data/; `home` holds all that Soundcheck writes."""
+    """One installation: `root` holds params.yaml, candidates/ and data/; `home` holds all that Soundcheck writes.
 
-    def __init__(self, root: Path, home: Path) -> None:
+    `dask` goes over the address that params.yaml names.
+    """
+
+    def __init__(self, root: Path, home: Path, dask: str | None = None) -> None:
         self.root = root
         self.home = home
+        self._dask = dask
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -66,6 +92,7 @@ class Settings:
             )
         merged = _over(self.params["defaults"], self.params["families"][family])
         merged["quality"] = [self._served_by(gate) for gate in merged.get("quality", [])]
+        merged["envelope"] = self._priced(merged.get("envelope", {}), family)
         try:
             return FamilyPolicy.model_validate({"family": family, **merged})
         except ValidationError as error:
@@ -78,6 +105,26 @@ class Settings:
         if instead and not self.pack(chosen["pack"]).is_dir() and self.pack(instead).is_dir():
             chosen["pack"] = instead
         return chosen
+
+    def _priced(self, envelope: Mapping[str, Any], family: str) -> dict[str, Any]:
+        """An envelope that names a machine has that machine's prices; a price that stands there itself wins."""
+        machine = envelope.get("machine")
+        if machine is None:
+            return dict(envelope)
+        table = self.params.get("prices") or {}
+        if machine not in table:
+            raise WrongCall(
+                f"the price table has no machine {machine!r}",
+                where=f"families.{family}.envelope.machine in {self.root / PARAMS}",
+                expected=" or ".join(table) or "a section `prices`",
+                next_step="name one of them, or add the machine to `prices`",
+            )
+        price = self._parsed(f"prices.{machine}", MachinePrice, table[machine])
+        return {
+            "price_usd_per_core_hour": price.usd_per_core_hour,
+            "price_usd_per_gb_hour": price.usd_per_gb_hour,
+            **envelope,
+        }
 
     @cached_property
     def store(self) -> StoreSettings:
@@ -94,13 +141,22 @@ class Settings:
         """The gateway's settings."""
         return self._section("serving", ServingSettings)
 
+    @cached_property
+    def compute(self) -> ComputeSettings:
+        """Where models run over packs."""
+        named = self._section("compute", ComputeSettings)
+        return named.model_copy(update={"dask": self._dask}) if self._dask else named
+
     def pack(self, name: str) -> Path:
         """The folder of an eval pack."""
         return self.root / "data" / "packs" / name
 
     def _section(self, name: str, model: type[_Section]) -> _Section:
+        return self._parsed(name, model, self.params.get(name, {}))
+
+    def _parsed(self, name: str, model: type[_Section], value: object) -> _Section:
         try:
-            return model.model_validate(self.params[name])
+            return model.model_validate(value)
         except ValidationError as error:
             raise self._malformed(name, error) from None
 
@@ -111,7 +167,7 @@ class Settings:
             "params.yaml has a wrong value",
             where=f"{section}.{path}",
             got=first["msg"],
-            next_step="correct it; contracts/policy.py says what is allowed",
+            next_step="correct it; contracts/policy.py and operations/settings.py say what is allowed",
         )
 
 
@@ -126,7 +182,8 @@ def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 def find_settings(environment: Mapping[str, str] = os.environ, start: Path | None = None) -> Settings:
     """The installation: SOUNDCHECK_ROOT, else the nearest folder upward that has params.yaml.
 
-    The home folder is SOUNDCHECK_HOME, else `.soundcheck` in the root.
+    The home folder is SOUNDCHECK_HOME, else `.soundcheck` in the root; SOUNDCHECK_DASK names the scheduler that shards
+    run on.
     """
     here = (start or Path.cwd()).resolve()
     named = environment.get("SOUNDCHECK_ROOT")
@@ -140,4 +197,4 @@ def find_settings(environment: Mapping[str, str] = os.environ, start: Path | Non
             next_step="go to the project's folder, or set SOUNDCHECK_ROOT",
         )
     home = environment.get("SOUNDCHECK_HOME")
-    return Settings(root, Path(home).resolve() if home else root / ".soundcheck")
+    return Settings(root, Path(home).resolve() if home else root / ".soundcheck", environment.get("SOUNDCHECK_DASK"))
