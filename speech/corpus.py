@@ -335,7 +335,9 @@ def write_pack(folder: Path, card: Path, seed: int, shares: dict[str, int], rate
     import pandas
 
     rows = render(plan_pack(seed, shares), folder, rate_hz, label="eval pack")
-    table = pandas.DataFrame(rows).drop(columns=["split", "licence", "word_ends_s"])
+    table = pandas.DataFrame(rows)
+    table["speech_end_s"] = [ends_s[-1] for ends_s in table.pop("word_ends_s")]
+    table = table.drop(columns=["split", "licence"])
     table.to_parquet(folder / "utterances.parquet", index=False)
     shutil.copyfile(card, folder / "pack.yaml")
 
