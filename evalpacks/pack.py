@@ -1,28 +1,33 @@
 """An eval pack on disk: what a release is judged on.
 
-    pack.yaml            PackMeta: where it comes from, licence, consent, languages, slices, protected, high_risk
-    utterances.parquet   one row an utterance: COLUMNS and one text column a slice
-    audio/*.wav          mono PCM16, paths relative to the pack
+    pack.yaml                 PackMeta: where it comes from, licence, consent, languages, slices, protected, high_risk
+    utterances.parquet        one row an utterance: COLUMNS, OPTIONAL_COLUMNS, and one text column a slice
+    audio/*.wav               mono PCM16, paths relative to the pack
+    expectations/suite.json   what the table must satisfy, for Great Expectations; people may add to it
 
-Boundary: `load` and `write` read and write one folder; `overlap` and the digest are pure.
+docs/packs.md is its description for people.
+
+Boundary: `load` and `write` read and write one folder; `shared`, `overlap` and the digest are pure.
 Invariants: a pack that loads is whole (unique ids, transcripts, declared rates, files that exist, slices of one
-grammar); its digest depends on meaning alone (not on YAML layout, row order or where it lies), so a report that names a
-digest names exactly what was heard and what was expected; a message never holds a transcript.
+grammar); its digest depends on meaning alone (not on YAML layout, row order, the suite or where it lies), so a report
+that names a digest names exactly what was heard and what was expected; a message never holds a transcript.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, PositiveInt, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, ValidationError
 
 from contracts.digest import Digest, digest_of
 from contracts.document import Part
 from contracts.errors import Refused, SoundcheckError, WrongCall
-from evalpacks import slices
+from evalpacks import slices, suites
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +51,8 @@ of the utterance's text; `speech_end_s` is when the last word ends, in seconds f
 SLICE_VALUE = r"[a-z0-9][a-z0-9_.+-]*"
 """What a slice value looks like."""
 
+SUITE_FILE = "expectations/suite.json"
+
 _META_FILE = "pack.yaml"
 _TABLE_FILE = "utterances.parquet"
 _SHOWN = 3
@@ -53,6 +60,27 @@ _SHOWN = 3
 
 def _many(value: object) -> object:
     return [value] if isinstance(value, (int, str)) else value
+
+
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("a name stands there twice")
+    return names
+
+
+def _patterns(intents: dict[str, str]) -> dict[str, str]:
+    for name, pattern in intents.items():
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"the pattern of {name!r} is no regular expression ({error.msg})") from None
+    return intents
+
+
+Filled = Annotated[str, Field(pattern=r"\S")]
+"""Text that says something."""
+Names = Annotated[tuple[str, ...], AfterValidator(_once)]
+"""Names, each once."""
 
 
 class PackMeta(Part):
@@ -70,18 +98,18 @@ class PackMeta(Part):
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    title: str
-    source: str
-    licence: str
-    consent: str
+    title: Filled
+    source: Filled
+    licence: Filled
+    consent: Filled
     languages: Annotated[tuple[str, ...], BeforeValidator(_many), Field(min_length=1)]
     sample_rate_hz: Annotated[tuple[PositiveInt, ...], BeforeValidator(_many), Field(min_length=1)]
-    slices: tuple[str, ...] = ()
-    protected: tuple[str, ...] = ()
-    high_risk: tuple[str, ...] = ()
-    min_support: dict[str, PositiveInt] = Field(default_factory=dict)
+    slices: Names = ()
+    protected: Names = ()
+    high_risk: Names = ()
+    min_support: dict[Literal["speakers", "words"], PositiveInt] = Field(default_factory=dict)
     show_transcripts: bool = False
-    intents: dict[str, str] = Field(default_factory=dict)
+    intents: Annotated[dict[str, str], AfterValidator(_patterns)] = Field(default_factory=dict)
     notes: str = ""
 
 
@@ -120,7 +148,7 @@ def load(root: Path) -> Pack:
 
 
 def write(root: Path, meta: Mapping[str, Any], utterances: pd.DataFrame) -> Pack:
-    """Write pack.yaml and utterances.parquet beside the audio that is already below `root`, and load the result."""
+    """Write pack.yaml, utterances.parquet and the suite beside the audio below `root`, and load the result."""
     import yaml
 
     checked = _validated(meta, where=_META_FILE)
@@ -129,7 +157,17 @@ def write(root: Path, meta: Mapping[str, Any], utterances: pd.DataFrame) -> Pack
         yaml.safe_dump(checked.model_dump(mode="json"), sort_keys=False, allow_unicode=True), encoding="utf-8"
     )
     utterances.to_parquet(root / _TABLE_FILE, index=False)
+    suite = root / SUITE_FILE
+    suite.parent.mkdir(exist_ok=True)
+    suite.write_text(json.dumps(suite_of(checked, utterances), indent=2) + "\n", encoding="utf-8")
     return load(root)
+
+
+def suite_of(meta: PackMeta, utterances: pd.DataFrame) -> suites.Suite:
+    """What the utterance table of every pack with this card must satisfy."""
+    return suites.pack(
+        rates=meta.sample_rate_hz, slices=meta.slices, slice_value=SLICE_VALUE, columns=map(str, utterances.columns)
+    )
 
 
 def assemble(root: Path, meta: PackMeta, utterances: pd.DataFrame, *, has_audio: Callable[[str], bool]) -> Pack:
@@ -150,22 +188,35 @@ def assemble(root: Path, meta: PackMeta, utterances: pd.DataFrame, *, has_audio:
     )
 
 
-def overlap(pack: Pack, data_manifest: pd.DataFrame) -> list[str]:
-    """What training data (columns sha256, speaker) shares with the pack, a line each; empty: nothing (R1.2)."""
-    trained_audio = set(data_manifest["sha256"])
-    trained_speakers = set(data_manifest["speaker"])
+class Shared(NamedTuple):
+    """Utterances (by utterance_id) and speakers that a pack has in common with training data, sorted."""
+
+    utterances: tuple[str, ...]
+    speakers: tuple[str, ...]
+
+
+def shared(pack: Pack, data_manifest: pd.DataFrame) -> Shared:
+    """What training data (columns sha256, speaker) has in common with the pack (R1.2)."""
     table = pack.utterances
-    shared = table.loc[table["sha256"].isin(trained_audio), "utterance_id"]
-    utterances = [f"utterance {name} is in the training data" for name in sorted(map(str, shared))]
-    speakers = [
-        f"speaker {name} is in the training data" for name in sorted(map(str, set(table["speaker"]) & trained_speakers))
+    heard = table.loc[table["sha256"].isin(set(data_manifest["sha256"])), "utterance_id"]
+    speakers = set(table["speaker"]) & set(data_manifest["speaker"])
+    return Shared(tuple(sorted(map(str, heard))), tuple(sorted(map(str, speakers))))
+
+
+def overlap(pack: Pack, data_manifest: pd.DataFrame) -> list[str]:
+    """`shared` in words, a line each; empty: nothing."""
+    utterances, speakers = shared(pack, data_manifest)
+    return [f"utterance {name} is in the training data" for name in utterances] + [
+        f"speaker {name} is in the training data" for name in speakers
     ]
-    return utterances + speakers
 
 
 def _digest(meta: PackMeta, ordered: pd.DataFrame) -> Digest:
-    columns = ["utterance_id", "sha256", "text", "speaker", *meta.slices]
-    rows = [[str(value) for value in row] for row in ordered[columns].itertuples(index=False)]
+    import pandas as pd
+
+    optional = [column for column in OPTIONAL_COLUMNS if column in ordered.columns]
+    columns = ["utterance_id", "sha256", "text", "speaker", *meta.slices, *optional]
+    rows = [["" if pd.isna(value) else str(value) for value in row] for row in ordered[columns].itertuples(index=False)]
     return digest_of({"meta": meta.model_dump(mode="json"), "columns": columns, "utterances": rows})
 
 
@@ -237,7 +288,7 @@ def _check_table(meta: PackMeta, table: pd.DataFrame) -> None:
 
 
 def _check_audio(meta: PackMeta, table: pd.DataFrame, has_audio: Callable[[str], bool]) -> None:
-    digests = ~table["sha256"].str.fullmatch(r"[0-9a-f]{64}")
+    digests = ~table["sha256"].str.match(suites.SHA256)
     if digests.any():
         raise _refused(meta.name, "has a malformed sha256", got=_ids(table, digests), expected="64 hexadecimal digits")
     outside = table["path"].map(lambda path: PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts)
