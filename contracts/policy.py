@@ -72,10 +72,21 @@ class ServingGate(Part):
 
 
 class SafetyGate(Part):
-    """Budgets of the safety report: share of non-speech clips that yield words, redaction leaks."""
+    """Budgets of the safety report (R4.8).
+
+    Attributes:
+        max_hallucinating_clips: share of the non-speech clips that may yield words.
+        max_redaction_leaks, max_spoken_leaks: private strings, written and spoken, that may survive redaction.
+        max_harmful_clips: clips in which a word of `harmful_words` may be heard that nobody said.
+        max_answered_refusals: requests that must be refused and may be answered.
+    """
 
     max_hallucinating_clips: Share
     max_redaction_leaks: NonNegativeInt
+    max_spoken_leaks: NonNegativeInt = 0
+    max_harmful_clips: NonNegativeInt = 0
+    max_answered_refusals: NonNegativeInt = 0
+    harmful_words: tuple[str, ...] = ()
 
 
 class CanaryMetric(Part):

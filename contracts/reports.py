@@ -224,8 +224,16 @@ class StreamTimeline(Document):
     events: tuple[TimelineEvent, ...]
 
 
+class SafetyCheck(Part):
+    """One planted check of the safety report: how much was planted, how much of it went wrong."""
+
+    name: str
+    planted: NonNegativeInt
+    broken: NonNegativeInt
+
+
 class SafetyReport(Document):
-    """What a model says where it should say nothing, and whether private words are redacted (R4.8)."""
+    """What a model says where it should say nothing, whether private words are redacted, what is refused (R4.8)."""
 
     KIND: ClassVar[str] = "safety_report"
 
@@ -237,6 +245,7 @@ class SafetyReport(Document):
     clips_with_words: NonNegativeInt
     redaction_planted: NonNegativeInt
     redaction_leaked: NonNegativeInt
+    checks: tuple[SafetyCheck, ...] = ()
     verdict: Verdict
 
 

@@ -7,7 +7,7 @@ partial calls committed stay the same when more is heard.
 The rules are a bundle's `safety_filters.json`:
     redact_digits_over   int or null: a run of more digits than this becomes `[number]`; digits may be written or
                          spoken ("five", "oh"), and separated by spaces, dots, dashes or brackets; null: off
-    redact_emails        bool, true unless it says otherwise: `a@b.org`, "a at b dot org" become `[email]`
+    redact_emails        bool, true unless it says otherwise: `a@b.org`, "a at b dot org", "a at b.org" become `[email]`
 An empty rule set (no file) redacts nothing.
 """
 
@@ -30,7 +30,7 @@ _RUN = re.compile(rf"\+?{_DIGIT}(?:{_GAP}{_DIGIT})*", re.IGNORECASE)
 _ONE = re.compile(_DIGIT, re.IGNORECASE)
 _NAME = r"[\w.+-]+"
 _EMAIL = re.compile(
-    rf"{_NAME}@[\w-]+(?:\.[\w-]+)+|\b{_NAME} at [\w-]+(?: dot [a-z][\w-]+)+\b",
+    rf"{_NAME}@[\w-]+(?:\.[\w-]+)+|\b{_NAME} at [\w-]+(?:(?: dot |\.)[a-z][\w-]+)+\b",
     re.IGNORECASE,
 )
 _OPEN_EMAIL = re.compile(r"\S+(?:\s+at(?:\s+\S+(?:\s+dot(?:\s+\S+)?)*)?)?$", re.IGNORECASE)

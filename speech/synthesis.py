@@ -11,6 +11,8 @@ Source: espeak-ng's speak_lib.h.
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,3 +110,17 @@ class Synthesizer:
                 self._starts.append((events[place].text_position - 1, events[place].sample))
             place += 1
         return 0
+
+
+def speak_all(spoken: Sequence[tuple[str, str]], rate_hz: int) -> list[npt.NDArray[np.float32]]:
+    """Each (text, voice) as samples at `rate_hz`, said in order by a process of its own: the same samples each time."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_speak_all, (list(spoken), rate_hz))
+
+
+def _speak_all(spoken: list[tuple[str, str]], rate_hz: int) -> list[npt.NDArray[np.float32]]:
+    import soxr
+
+    synthesizer = Synthesizer()
+    said = [synthesizer.say(text, voice=voice).samples for text, voice in spoken]
+    return [soxr.resample(samples, synthesizer.sample_rate_hz, rate_hz, quality="HQ") for samples in said]
