@@ -1,21 +1,22 @@
-"""The approval policy: are these signed decisions enough for this evidence?
+"""The approval policy: are these signed decisions enough for this evidence, and which signed waivers count?
 
 Boundary: no I/O, no clock; envelopes and keyring in, verdict out.
 Invariants: a decision counts only where its signature verifies, its key is enrolled as approver and not revoked, and
-both its subject and its text name exactly this evidence; people are counted, not keys and not signatures; the builder
-is never the only approver; reject is final; what does not count is named in the reasons and blocks nobody else.
-Source: release-algorithm R8.1 to R8.3; fault 36.
+both its subject and its text name exactly this evidence; a waiver likewise, for exactly this payload and policy; people
+are counted, not keys and not signatures; the builder is never the only approver; reject is final; what does not count
+is named in the reasons and blocks nobody else.
+Source: release-algorithm R4.2, R8.1 to R8.3; fault 36.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from contracts.approval import Approval
+from contracts.approval import Approval, SignedWaiver
 from contracts.digest import Digest, short
 from contracts.errors import Refused
 from contracts.verdict import Value, Verdict
-from registry.envelopes import APPROVAL_TYPE, verify_envelope
+from registry.envelopes import APPROVAL_TYPE, WAIVER_TYPE, Statement, verify_envelope
 from registry.keyring import Keyring
 
 
@@ -23,18 +24,48 @@ def read_approval(envelope: bytes, evidence: Digest, keyring: Keyring) -> Approv
     """One signed decision about this evidence; raises Refused or Corrupt for one that does not count."""
     statement = verify_envelope(envelope, keyring, role="approver", predicate_type=APPROVAL_TYPE, subject=evidence)
     approval = statement.document(Approval)
-    signer = statement.signers[0]
     if approval.evidence != evidence or list(statement.subjects.values()) != [evidence]:
         raise Refused(
-            f"{signer.name} decided about other evidence", got=short(approval.evidence), expected=short(evidence)
+            f"{statement.signers[0].name} decided about other evidence",
+            got=short(approval.evidence),
+            expected=short(evidence),
         )
-    if len(statement.signers) != 1 or (approval.approver, approval.key_id) != (signer.name, signer.key_id):
+    _check_signer(statement, approval, "a decision names another approver than its signature")
+    return approval
+
+
+def read_waiver(envelope: bytes, *, payload: Digest, policy: Digest, keyring: Keyring) -> SignedWaiver:
+    """One signed waiver for this payload under this policy; raises Refused or Corrupt for one that does not count."""
+    statement = verify_envelope(envelope, keyring, role="approver", predicate_type=WAIVER_TYPE, subject=payload)
+    waiver = statement.document(SignedWaiver)
+    if waiver.payload_digest != payload or list(statement.subjects.values()) != [payload]:
+        raise Refused("a waiver is for another payload", got=short(waiver.payload_digest), expected=short(payload))
+    if waiver.policy != policy:
+        raise Refused("a waiver is for another policy", got=short(waiver.policy), expected=short(policy))
+    _check_signer(statement, waiver, "a waiver names another approver than its signature")
+    return waiver
+
+
+def counting_waivers(waivers: Iterable[SignedWaiver], *, builder: str) -> list[SignedWaiver]:
+    """Those that hold, in order: none of a comparison that the builder alone has waived (R8.2)."""
+    given = list(waivers)
+    by_others = {_waived(waiver) for waiver in given if waiver.approver != builder}
+    return [waiver for waiver in given if _waived(waiver) in by_others]
+
+
+def _waived(waiver: SignedWaiver) -> tuple[str, str, str, str]:
+    return waiver.pack, waiver.slice, waiver.metric, waiver.baseline
+
+
+def _check_signer(statement: Statement, said: Approval | SignedWaiver, wrong: str) -> None:
+    """One signature, by whom the document names."""
+    signer = statement.signers[0]
+    if len(statement.signers) != 1 or (said.approver, said.key_id) != (signer.name, signer.key_id):
         raise Refused(
-            "a decision names another approver than its signature",
-            got=f"{approval.approver!r}, key {short(approval.key_id)}",
+            wrong,
+            got=f"{said.approver!r}, key {short(said.key_id)}",
             expected=f"{signer.name!r}, key {short(signer.key_id)}",
         )
-    return approval
 
 
 def judge_decisions(

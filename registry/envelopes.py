@@ -27,6 +27,8 @@ BUNDLE_TYPE = "https://soundcheck.invalid/predicates/bundle/1"
 """Predicate of a builder's signature: the subject is the bundle's digest."""
 APPROVAL_TYPE = "https://soundcheck.invalid/predicates/approval/1"
 """Predicate of an approver's signature: an Approval; the subject is the evidence's digest."""
+WAIVER_TYPE = "https://soundcheck.invalid/predicates/waiver/1"
+"""Predicate of an approver's signature: a SignedWaiver; the subject is the payload's digest."""
 Kind = TypeVar("Kind", bound=Document)
 
 

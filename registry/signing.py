@@ -24,6 +24,7 @@ from registry.envelopes import (
     BUNDLE_TYPE,
     PAYLOAD_TYPE,
     STATEMENT_TYPE,
+    WAIVER_TYPE,
     Statement,
     check_statement,
     verify_envelope,
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
 
 __all__ = [
-    "APPROVAL_TYPE", "BUNDLE_TYPE", "EnrolledKey", "KeyInfo", "KeySigner", "Keyring", "Statement", "enrol",
-    "load_signer", "new_key", "read_keyring", "read_public", "revoke", "sign", "verify_envelope",
+    "APPROVAL_TYPE", "BUNDLE_TYPE", "WAIVER_TYPE", "EnrolledKey", "KeyInfo", "KeySigner", "Keyring", "Statement",
+    "enrol", "load_signer", "new_key", "read_keyring", "read_public", "revoke", "sign", "verify_envelope",
 ]  # fmt: skip
 
 KEY_SUFFIX = ".key"
