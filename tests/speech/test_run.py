@@ -12,7 +12,7 @@ import soundfile
 
 from contracts.errors import Corrupt, NotFound
 from speech.memory import peak_memory_mb
-from speech.run import read_audio, run_pack, time_pack, time_stream, unstable_words
+from speech.run import hear, read_audio, run_pack, stream_pack, time_pack, time_stream
 from speech.runtimes import Partial, Samples, Transcript
 
 
@@ -88,30 +88,62 @@ def test_time_is_virtual(pack: tuple[pandas.DataFrame, Path]) -> None:
     timing = time_stream(CountingRuntime(), np.zeros(16000, np.float32), "u", chunk_ms=100)
     assert timing.audio_s == 1.0
     assert 200 <= timing.first_partial_ms < 250
+    assert 200 <= timing.first_stable_ms < 250  # "one" stays; "two" is taken back
     assert 0 <= timing.final_ms < 50
     assert 0 < timing.compute_s < 0.05
-    assert (timing.partial_words, timing.unstable_words) == (4, 1)
+    assert math.isnan(timing.endpoint_ms)
 
 
-def test_a_runtime_without_partials_has_no_first_partial() -> None:
-    timing = time_stream(CountingRuntime(), np.zeros(800, np.float32), "u", chunk_ms=100)
+def test_a_runtime_without_partials_is_late_and_has_no_first_partial() -> None:
+    timing = time_stream(CountingRuntime(), np.zeros(1600, np.float32), "u", chunk_ms=100)
     assert math.isnan(timing.first_partial_ms)
-    assert timing.partial_words == 0
+    assert timing.first_stable_ms == pytest.approx(100 + timing.final_ms)
+
+
+def test_endpoints_are_timed_from_the_end_of_the_last_word(pack: tuple[pandas.DataFrame, Path]) -> None:
+    table, root = pack
+    timings = time_pack({"own": CountingRuntime()}, table.assign(speech_end_s=[0.9, 0.3, np.nan]), root)["own"]
+    # The last change comes with the third chunk, at 0.3 s of audio; the rule fires 0.8 s later.
+    assert timings["endpoint_ms"].tolist() == pytest.approx([200.0, 800.0, math.nan], nan_ok=True)
+
+
+def test_a_stream_is_a_row_for_each_change_and_the_final(pack: tuple[pandas.DataFrame, Path]) -> None:
+    told: list[tuple[int, int]] = []
+    table = stream_pack(CountingRuntime(), *pack, on_progress=lambda done, total: told.append((done, total)))
+    assert list(table.columns) == ["utterance_id", "heard_s", "text", "committed", "final"]
+    assert table[table["utterance_id"] == "a"].to_numpy().tolist() == [
+        ["a", 0.2, "one two", 0, False],
+        ["a", 0.3, "one three", 1, False],
+        ["a", 1.5, "one three 24000", 3, True],
+    ]
+    assert told == [(1, 3), (2, 3), (3, 3)]
 
 
 @pytest.mark.parametrize(
-    ("hypotheses", "unstable"),
-    [
-        ([], 0),
-        ([["a"]], 0),
-        ([["a"], ["a", "b"]], 0),
-        ([["a", "b"], ["a", "c"]], 1),
-        ([["x", "b"], ["a", "b"]], 2),
-        ([["a"], []], 1),
-    ],
+    ("chunk_ms", "silence_s", "heard"),
+    [(100, 0.0, [0.2, 0.3, 0.5]), (125, 0.5, [0.25, 0.375, 1.0]), (1500, 1.0, [1.5]), (250, 0.0, [0.5, 0.5])],
 )
-def test_unstable_words_are_those_taken_back(hypotheses: list[list[str]], unstable: int) -> None:
-    assert unstable_words(hypotheses) == unstable
+def test_chunks_are_as_long_as_asked(
+    pack: tuple[pandas.DataFrame, Path], chunk_ms: int, silence_s: float, heard: list[float]
+) -> None:
+    table, root = pack
+    one = table[table["utterance_id"] == "a"]
+    rows = stream_pack(CountingRuntime(), one, root, chunk_ms=chunk_ms, trailing_silence_s=silence_s)
+    assert rows["heard_s"].tolist() == heard
+
+
+def test_a_partial_that_says_the_same_again_is_no_change() -> None:
+    class Repeating(CountingRuntime):
+        def stream(self) -> CountingStream:
+            stream = CountingStream([], "")
+            stream.accept = lambda chunk: Partial("one", int(chunk.size < 1600))  # type: ignore[method-assign]
+            return stream
+
+    events = hear(Repeating(), np.zeros(4000, np.float32)).events
+    assert [(event.heard_s, event.text, event.committed) for event in events[:-1]] == [
+        (0.1, "one", 0),
+        (0.25, "one", 1),
+    ]
 
 
 def test_missing_and_broken_audio_are_named(tmp_path: Path) -> None:
