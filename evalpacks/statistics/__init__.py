@@ -4,8 +4,16 @@ Boundary: pure; arrays and a seed in, intervals and verdicts out. `monitoring` m
 else of this room.
 """
 
-from evalpacks.statistics.bootstrap import Integers, Interval, Paired, compare, significant
-from evalpacks.statistics.verdicts import Support, first_release_verdict, more_units, regression_verdict, shown
+from evalpacks.statistics.blocks import Integers, Paired
+from evalpacks.statistics.bootstrap import Interval, compare, significant
+from evalpacks.statistics.verdicts import (
+    Support,
+    first_release_verdict,
+    limit_verdict,
+    more_units,
+    regression_verdict,
+    shown,
+)
 
 __all__ = [
     "Integers",
@@ -14,6 +22,7 @@ __all__ = [
     "Support",
     "compare",
     "first_release_verdict",
+    "limit_verdict",
     "more_units",
     "regression_verdict",
     "shown",

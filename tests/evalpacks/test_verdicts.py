@@ -174,7 +174,7 @@ def test_first_releases_are_held_to_the_ceiling(
         WER,
         Count(numerator=errors, denominator=words),
         speakers=speakers,
-        ceiling=0.35,
+        limit=0.35,
         support=SUPPORT,
     )
     assert (verdict.value, verdict.reasons) == (value, (reason,))
@@ -182,15 +182,14 @@ def test_first_releases_are_held_to_the_ceiling(
 
 def test_a_first_release_where_higher_is_better_is_held_to_a_floor() -> None:
     verdict = first_release_verdict(
-        "overall", INTENT, Count(numerator=80, denominator=100), speakers=24, ceiling=0.9, support=SUPPORT
+        "overall", INTENT, Count(numerator=80, denominator=100), speakers=24, limit=0.9, support=SUPPORT
     )
     assert verdict.reasons == ("overall: intent recall 80.0%, floor 90.0%, first release: under the floor",)
 
 
 def test_more_units_grow_with_the_square_of_the_gap() -> None:
-    wide, narrow = interval(0.0, -0.08, 0.08, 0.06), interval(0.0, -0.05, 0.05, 0.04)
-    assert more_units(wide, margin=0.03, harm=0.0, proven=-0.08) == 72
-    assert more_units(narrow, margin=0.03, harm=0.0, proven=-0.05) == 19
+    assert more_units(24, harm=0.0, proven=-0.08, bound=0.06, margin=0.03) == 72
+    assert more_units(24, harm=0.0, proven=-0.05, bound=0.04, margin=0.03) == 19
 
 
 def test_shown() -> None:
