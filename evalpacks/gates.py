@@ -1,20 +1,35 @@
 """Gates as policies: evidence in, a verdict with reasons out (R4).
 
-Boundary: pure; reports and a policy in, a GateReport out.
-Invariants: no gates at all is Fail, a gate that lacks its evidence is Inconclusive, never Pass (R4.2); exactly on
-budget passes (R4.4); quality, serving and safety are separate verdicts and the release has the worst (R4.5).
+Boundary: pure; reports, a policy and verified waivers in, a GateReport out.
+Invariants: no gates at all is Fail, a gate that lacks its evidence is Inconclusive, never Pass (R4.2); a waiver lets an
+Inconclusive comparison of exactly its payload and policy go on, and nothing else; exactly on budget passes (R4.4);
+quality, serving and safety are separate verdicts and the release has the worst (R4.5).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from contracts.approval import SignedWaiver
+from contracts.digest import Digest
 from contracts.policy import FamilyPolicy, SafetyGate, ServingGate
-from contracts.reports import Better, GateReport, SafetyReport, ScoreReport, TimingReport
+from contracts.reports import (
+    Better,
+    Bounds,
+    Comparison,
+    GateReport,
+    Quantiles,
+    SafetyReport,
+    ScoreReport,
+    TimingReport,
+)
 from contracts.verdict import Value, Verdict, worst
+from evalpacks import exchange
+from evalpacks.policy_changes import policy_changes
+from evalpacks.severity import by_severity
 
 _ROUNDING = 1e-9
 """Relative error of a computed figure that does not turn a value exactly on budget into one over it."""
@@ -59,6 +74,8 @@ class Budget:
         value: what was measured; None is Inconclusive.
         limit: the last value that passes (R4.4).
         better: whether the limit is a ceiling (lower) or a floor (higher).
+        interval: two-sided 95% interval of the value, shown beside it.
+        basis: what the limit was computed from, shown beside it.
 
     >>> Budget(label="final p95", unit=" ms", value=400.0, limit=400.0).judge().reasons
     ('final p95 400 ms, budget 400 ms: within',)
@@ -69,6 +86,8 @@ class Budget:
     value: float | None
     limit: float
     better: Better = "lower"
+    interval: Bounds | None = None
+    basis: str = ""
 
     def judge(self) -> Verdict:
         """Pass up to and on the limit, Fail beyond it, Inconclusive without a value."""
@@ -79,31 +98,109 @@ class Budget:
         broken = slack < -_ROUNDING * abs(self.limit)
         side = {"lower": "over", "higher": "under"}[self.better] if broken else "within"
         value, limit = _figures(self.value, self.limit)
-        reason = f"{self.label} {value}{self.unit}, budget {limit}{self.unit}: {side}"
+        interval = f" [{', '.join(_figures(bound, self.limit)[0] for bound in self.interval)}]" if self.interval else ""
+        basis = f" ({self.basis})" if self.basis else ""
+        reason = f"{self.label} {value}{self.unit}{interval}, budget {limit}{self.unit}{basis}: {side}"
         return Verdict(value=Value.FAIL if broken else Value.PASS, reasons=(reason,))
 
 
-def quality_gate(score: ScoreReport, policy: FamilyPolicy) -> Gate:
-    """Every comparison of the score report (R4.1); scores of another policy are an Error: other gates were asked."""
+def quality_gate(
+    score: ScoreReport,
+    policy: FamilyPolicy,
+    comparisons: Sequence[Comparison],
+    waivers: Mapping[Digest, SignedWaiver],
+) -> Gate:
+    """Every comparison (R4.1), the worst first; scores of another policy are an Error: other gates were asked.
+
+    `comparisons` are the score report's, as the exchange left them.
+    """
     if score.policy != policy.digest():
         return Given(Verdict(value=Value.ERROR, reasons=("the scores were made under another policy: score again",)))
-    return AllOf([Given(comparison.verdict) for comparison in score.comparisons])
+    return AllOf([Given(_as_waived(row, score, waivers)) for row in by_severity(comparisons)])
+
+
+def _as_waived(row: Comparison, score: ScoreReport, waivers: Mapping[Digest, SignedWaiver]) -> Verdict:
+    """An Inconclusive verdict goes on where somebody has signed for it (R4.2); Error and Fail never do."""
+    signed = [waiver for waiver in waivers.values() if _waives(waiver, row, score)]
+    if not signed:
+        return row.verdict
+    by = "; ".join(f"waived by {waiver.approver}: {waiver.reason}" for waiver in signed)
+    return Verdict(value=Value.PASS, reasons=tuple(f"{reason}; {by}" for reason in row.verdict.reasons))
+
+
+def _waives(waiver: SignedWaiver, row: Comparison, score: ScoreReport) -> bool:
+    of_this_release = (waiver.family, waiver.payload_digest, waiver.policy) == (
+        score.family,
+        score.payload_digest,
+        score.policy,
+    )
+    asked = (waiver.pack, waiver.slice, waiver.metric, waiver.baseline)
+    same = asked == (row.pack, row.slice, row.metric, row.baseline)
+    return row.verdict.value == Value.INCONCLUSIVE and of_this_release and same
 
 
 def serving_gate(timing: TimingReport, budgets: ServingGate) -> Gate:
-    """Speed, size and cost against their budgets (coverage row 10)."""
-    partial = timing.first_partial_ms.p95 if timing.first_partial_ms else None
-    cost = timing.cost_usd_per_audio_hour
-    gates = [
-        Budget(label="final p95", unit=" ms", value=timing.final_ms.p95, limit=budgets.final_p95_ms),
+    """Speed, size and cost against their budgets (coverage row 10), and against the stable one of the same pass."""
+    own = [
+        _p95("first partial p95", timing.first_partial_ms, budgets.first_partial_p95_ms),
+        _p95("first stable p95", timing.first_stable_ms, budgets.first_stable_p95_ms),
+        _p95("final p95", timing.final_ms, budgets.final_p95_ms),
         Budget(label="RTF", unit="", value=timing.rtf, limit=budgets.rtf),
         Budget(label="peak memory", unit=" MB", value=timing.peak_memory_mb, limit=budgets.peak_memory_mb),
-        Budget(label="cost", unit=" USD/audio hour", value=cost, limit=budgets.cost_usd_per_audio_hour),
+        Budget(
+            label="cost",
+            unit=" USD/audio hour",
+            value=timing.cost_usd_per_audio_hour,
+            limit=budgets.cost_usd_per_audio_hour,
+        ),
     ]
-    if budgets.first_partial_p95_ms is not None:
-        first = Budget(label="first partial p95", unit=" ms", value=partial, limit=budgets.first_partial_p95_ms)
-        gates.insert(0, first)
-    return AllOf(gates)
+    against_stable = [] if timing.stable_payload is None else _regressions(timing, budgets)
+    return AllOf([gate for gate in [*own, *against_stable] if gate is not None])
+
+
+def _p95(label: str, measured: Quantiles | None, limit: float | None) -> Gate | None:
+    """The p95 of a latency against its ceiling; None where the policy sets none."""
+    if limit is None:
+        return None
+    if measured is None:
+        return Budget(label=label, unit=" ms", value=None, limit=limit)
+    return Budget(label=label, unit=" ms", value=measured.p95, limit=limit, interval=measured.p95_interval)
+
+
+def _regressions(timing: TimingReport, budgets: ServingGate) -> list[Gate | None]:
+    final = timing.stable_final_ms.p95 if timing.stable_final_ms else None
+    memory, cost = timing.stable_peak_memory_mb, timing.stable_cost_usd_per_audio_hour
+    own_cost = timing.cost_usd_per_audio_hour
+    return [
+        _regression("final p95", " ms", timing.final_ms.p95, final, share=budgets.final_p95_regression),
+        _regression("final p95", " ms", timing.final_ms.p95, final, amount=budgets.final_p95_regression_ms),
+        _regression("peak memory", " MB", timing.peak_memory_mb, memory, share=budgets.peak_memory_regression),
+        _regression("cost", " USD/audio hour", own_cost, cost, share=budgets.cost_regression),
+    ]
+
+
+def _regression(
+    label: str,
+    unit: str,
+    value: float,
+    stable: float | None,
+    *,
+    share: float | None = None,
+    amount: float | None = None,
+) -> Gate | None:
+    """A figure against the stable one's plus a share of it or an amount; None where the policy sets neither.
+
+    Without the stable one's figure it is Inconclusive (R4.2).
+    """
+    if share is None and amount is None:
+        return None
+    more = f"{amount:g}{unit}" if share is None else f"{share * 100:g}%"
+    if stable is None:
+        reason = f"{label}: the stable one's was not measured, budget {more} more than it"
+        return Given(Verdict(value=Value.INCONCLUSIVE, reasons=(reason,)))
+    limit = stable + (amount or 0.0) if share is None else stable * (1 + share)
+    basis = f"stable {_figures(stable, stable)[0]}{unit} and {more} more"
+    return Budget(label=label, unit=unit, value=value, limit=limit, basis=basis)
 
 
 def safety_gate(safety: SafetyReport, budgets: SafetyGate) -> Gate:
@@ -124,15 +221,25 @@ def safety_gate(safety: SafetyReport, budgets: SafetyGate) -> Gate:
     )
 
 
-def gate(score: ScoreReport, timing: TimingReport, safety: SafetyReport, policy: FamilyPolicy) -> GateReport:
-    """The verdicts of a scored release (R4.5) and the slices a person must look at (R4.6)."""
-    quality = quality_gate(score, policy).judge()
+def gate(
+    score: ScoreReport,
+    timing: TimingReport,
+    safety: SafetyReport,
+    policy: FamilyPolicy,
+    *,
+    previous: FamilyPolicy | None = None,
+    waivers: Mapping[Digest, SignedWaiver] | None = None,
+) -> GateReport:
+    """The verdicts of a scored release (R4.5) and the slices a person must look at (R4.6).
+
+    `previous` is the policy of the last promoted release, None for a first one (R4.7); `waivers` maps the digest of
+    each waiver whose signature was verified (R4.2).
+    """
+    comparisons = exchange.settle(score.comparisons, timing, policy.exchange)
+    signed = waivers or {}
+    quality = quality_gate(score, policy, comparisons, signed).judge()
     serving = serving_gate(timing, policy.serving).judge()
     harmless = safety_gate(safety, policy.safety).judge()
-    verdicts = [quality, serving, harmless]
-    if len({score.payload_digest, timing.payload_digest, safety.payload_digest}) > 1:
-        mixed = "the score, timing and safety reports are of different payloads: score again"
-        verdicts.append(Verdict(value=Value.ERROR, reasons=(mixed,)))
     return GateReport(
         family=score.family,
         version=score.version,
@@ -140,9 +247,30 @@ def gate(score: ScoreReport, timing: TimingReport, safety: SafetyReport, policy:
         quality=quality,
         serving=serving,
         safety=harmless,
-        verdict=worst(verdicts),
+        verdict=worst([quality, serving, harmless, *_mixed_up(score, timing, safety)]),
         manual_review=manual_review(score),
+        waivers=tuple(
+            sorted(name for name, one in signed.items() if any(_waives(one, row, score) for row in comparisons))
+        ),
+        policy_changes=policy_changes(previous, policy) if previous else (),
+        exchange=exchange.sentences(comparisons, timing, policy.exchange),
     )
+
+
+def _mixed_up(score: ScoreReport, timing: TimingReport, safety: SafetyReport) -> list[Verdict]:
+    """Reports that are not of the same models are an Error."""
+    faults = []
+    if len({score.payload_digest, timing.payload_digest, safety.payload_digest}) > 1:
+        faults.append("the score, timing and safety reports are of different payloads: score again")
+    if score.stable_payload != timing.stable_payload:
+        faults.append("the score and timing reports are against different stable payloads: score again")
+    return [Verdict(value=Value.ERROR, reasons=(fault,)) for fault in faults]
+
+
+def waivable(score: ScoreReport, timing: TimingReport, policy: FamilyPolicy) -> list[Comparison]:
+    """The comparisons that only a signed waiver lets go on: those Inconclusive when the exchange is settled (R4.2)."""
+    rows = exchange.settle(score.comparisons, timing, policy.exchange)
+    return [row for row in by_severity(rows) if row.verdict.value == Value.INCONCLUSIVE]
 
 
 def manual_review(score: ScoreReport) -> tuple[str, ...]:

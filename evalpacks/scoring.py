@@ -1,26 +1,36 @@
-"""Scores of a release: tables of hypotheses in, a ScoreReport out.
+"""Scores of a release: what models gave for packs in, a ScoreReport out.
 
 Boundary: pure. The seed, the replicates and alpha come with the policy.
-Invariants: counts travel, rates are ratios of sums (R3.1, U2); the order of utterances changes nothing, equal inputs
-give equal bytes; every gate of the policy yields a comparison for every slice it names, so that a missing pack, slice
-or baseline is a verdict (Inconclusive) and never an absence (R4.2).
+Invariants: counts travel, rates are ratios of sums (R3.1, U2); the order of packs, of their rows and of outputs changes
+nothing, equal inputs give equal bytes; every gate of the policy yields a comparison for every slice it names, so that a
+missing pack, slice, metric or baseline is a verdict (Inconclusive) and never an absence (R4.2).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from contracts.digest import Digest
 from contracts.errors import Refused
 from contracts.policy import FamilyPolicy
-from contracts.reports import ScoreReport, WordCounts
-from evalpacks.comparisons import Heard, compare_by_policy
+from contracts.reports import Calibration, EditClasses, ScoreReport, WordCounts
+from evalpacks.comparisons import Arm, Heard, compare_by_policy, metrics_of
 from evalpacks.matching import hypothesis_texts, speaker_codes
-from evalpacks.metrics import Outputs
-from evalpacks.metrics.words import WordEdits, edit_counts
+from evalpacks.metrics import METRICS, Evidence, Outputs
+from evalpacks.metrics.calibration import calibration
+from evalpacks.metrics.classes import confusions, edit_classes
+from evalpacks.metrics.words import edit_counts
 from evalpacks.normalize import VERSIONS, normalize_all
 from evalpacks.pack import Pack
 from evalpacks.slices import OVERALL, parse, slice_masks, slice_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from evalpacks.metrics.metric import Floats
 
 
 def score_report(
@@ -33,13 +43,26 @@ def score_report(
     candidate: Mapping[str, Outputs],
     stable: Mapping[str, Outputs] | None,
     policy: FamilyPolicy,
+    parent: Mapping[str, Outputs] | None = None,
+    parent_payload: Digest | None = None,
 ) -> ScoreReport:
-    """Score a candidate against the stable one by the gates of a policy (R3, R4).
+    """Score a candidate against the stable one, and against its full-precision parent, by a policy's gates (R3, R4).
 
-    `candidate` and `stable` map the name of each pack to what the model gave for it; `stable` is None for a first
-    release (R4.3). Raises Refused where a table lacks an utterance of its pack.
+    `candidate`, `stable` and `parent` map the name of each pack to what the model gave for it; `stable` is None for a
+    first release (R4.3); `parent_payload` is given where the candidate is a quantized model. Raises Refused where a
+    table lacks an utterance of its pack, and for a quantized candidate where the policy has no margin for one.
     """
-    heard = {pack.name: _hear(pack, candidate, stable, policy) for pack in packs if pack.name in candidate}
+    quantized = parent_payload is not None
+    if quantized and policy.quantization is None:
+        raise Refused(
+            "a quantized candidate has no margin to be held to",
+            where=f"families.{policy.family}",
+            got="no section `quantization`",
+            expected="quantization: {margin: ...}, for the difference from its full-precision model",
+            next_step="add it to params.yaml, and release again",
+        )
+    arms: dict[Arm, Mapping[str, Outputs]] = {"candidate": candidate, "stable": stable or {}, "parent": parent or {}}
+    heard = {pack.name: _hear(pack, arms, policy, quantized=quantized) for pack in packs if pack.name in candidate}
     settings = policy.statistics
     return ScoreReport(
         family=family,
@@ -51,33 +74,64 @@ def score_report(
         normalizer=VERSIONS[policy.normalizer],
         alpha=settings.alpha,
         replicates=settings.replicates,
-        words=_word_table(heard, stable=False),
-        stable_words=_word_table(heard, stable=True),
-        comparisons=compare_by_policy(heard, policy, first_release=stable is None),
+        words=_word_table(heard, "candidate"),
+        stable_words=_word_table(heard, "stable"),
+        comparisons=compare_by_policy(heard, policy, first_release=stable is None, quantized=quantized),
+        classes=_class_table(heard, "candidate"),
+        stable_classes=_class_table(heard, "stable"),
+        confusions={
+            name: confusions(pack.evidence["candidate"])
+            for name, pack in heard.items()
+            if pack.pack.meta.show_transcripts
+        },
+        calibration=_calibrations(heard, "candidate"),
+        stable_calibration=_calibrations(heard, "stable"),
+        quantized_from=parent_payload,
     )
 
 
-def _hear(
-    pack: Pack, candidate: Mapping[str, Outputs], stable: Mapping[str, Outputs] | None, policy: FamilyPolicy
-) -> Heard:
-    table = pack.utterances
-    references = normalize_all(table["text"].tolist(), policy.normalizer)
-
-    def edits(outputs: Outputs, arm: str) -> WordEdits:
-        where = f"outputs of the {arm} on pack {pack.name}"
-        again = "run the score step again"
-        texts = hypothesis_texts(
-            table["utterance_id"].tolist(), outputs.texts, where=where, error=Refused, next_step=again
-        )
-        return edit_counts(references, normalize_all(texts, policy.normalizer))
-
+def _hear(pack: Pack, arms: Mapping[Arm, Mapping[str, Outputs]], policy: FamilyPolicy, *, quantized: bool) -> Heard:
+    references = normalize_all(pack.utterances["text"].tolist(), policy.normalizer)
+    evidence = {
+        arm: _evidence(pack, arm, outputs[pack.name], references, policy.normalizer)
+        for arm, outputs in arms.items()
+        if pack.name in outputs
+    }
+    names = metrics_of(pack.name, policy, quantized=quantized)
     return Heard(
         pack=pack,
-        candidate=edits(candidate[pack.name], "candidate"),
-        stable=edits(stable[pack.name], "stable") if stable is not None and pack.name in stable else None,
-        speakers=speaker_codes(table["speaker"].tolist()),
-        masks=slice_masks(table, _wanted_slices(pack, policy)),
+        speakers=speaker_codes(pack.utterances["speaker"].tolist()),
+        masks=slice_masks(pack.utterances, _wanted_slices(pack, policy)),
+        evidence=evidence,
+        counts={(arm, name): METRICS[name].measure(found) for arm, found in evidence.items() for name in names},
     )
+
+
+def _evidence(pack: Pack, arm: Arm, outputs: Outputs, references: list[str], normalizer: str) -> Evidence:
+    """What one model gave for a pack, in the order of its utterances."""
+    ids = pack.utterances["utterance_id"].tolist()
+    where, again = f"outputs of the {arm} on pack {pack.name}", "run the score step again"
+    texts = hypothesis_texts(ids, outputs.texts, where=where, error=Refused, next_step=again)
+    hypotheses = normalize_all(texts, normalizer)
+    stream = outputs.stream
+    return Evidence(
+        utterances=pack.utterances,
+        normalizer=normalizer,
+        references=references,
+        hypotheses=hypotheses,
+        words=edit_counts(references, hypotheses),
+        confidence=_confidence(ids, outputs.texts),
+        stream=None if stream is None else stream.sort_values("utterance_id", kind="stable", ignore_index=True),
+        intents=pack.meta.intents,
+    )
+
+
+def _confidence(ids: Sequence[str], texts: pd.DataFrame) -> Floats:
+    """Confidence of each utterance, NaN where there is none, shape (utterances,)."""
+    if "confidence" not in texts.columns:
+        return np.full(len(ids), np.nan)
+    given = dict(zip(texts["utterance_id"].tolist(), texts["confidence"].tolist(), strict=True))
+    return np.array([given[name] for name in ids], dtype=np.float64)
 
 
 def _wanted_slices(pack: Pack, policy: FamilyPolicy) -> list[str]:
@@ -92,10 +146,37 @@ def _wanted_slices(pack: Pack, policy: FamilyPolicy) -> list[str]:
     return list(dict.fromkeys([OVERALL, *slice_names(pack.utterances, pack.slices), *pack.protected, *named]))
 
 
-def _word_table(heard: Mapping[str, Heard], *, stable: bool) -> dict[str, WordCounts]:
-    table: dict[str, WordCounts] = {}
-    for name, pack in heard.items():
-        edits = pack.stable if stable else pack.candidate
-        if edits is not None:
-            table |= {f"{name}/{key}": pack.words(edits, key) for key in pack.masks}
-    return table
+def _word_table(heard: Mapping[str, Heard], arm: Arm) -> dict[str, WordCounts]:
+    return {
+        f"{name}/{key}": _word_counts(pack, pack.evidence[arm], key)
+        for name, pack in heard.items()
+        if arm in pack.evidence
+        for key in pack.masks
+    }
+
+
+def _class_table(heard: Mapping[str, Heard], arm: Arm) -> dict[str, EditClasses]:
+    return {
+        f"{name}/{key}": classes
+        for name, pack in heard.items()
+        if arm in pack.evidence
+        for key, classes in edit_classes(pack.evidence[arm], pack.masks).items()
+    }
+
+
+def _calibrations(heard: Mapping[str, Heard], arm: Arm) -> tuple[Calibration, ...]:
+    """Of each pack in order of names; a model without confidence has none."""
+    found = [calibration(pack.evidence[arm], name) for name, pack in sorted(heard.items()) if arm in pack.evidence]
+    return tuple(one for one in found if one is not None)
+
+
+def _word_counts(heard: Heard, evidence: Evidence, name: str) -> WordCounts:
+    mask, edits = heard.masks[name], evidence.words
+    return WordCounts(
+        substitutions=int(edits.substitutions[mask].sum()),
+        deletions=int(edits.deletions[mask].sum()),
+        insertions=int(edits.insertions[mask].sum()),
+        reference_words=int(edits.reference_words[mask].sum()),
+        utterances=int(mask.sum()),
+        speakers=int(np.count_nonzero(np.bincount(heard.speakers[mask]))),
+    )

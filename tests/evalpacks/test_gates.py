@@ -28,14 +28,16 @@ def timing(**changes: Any) -> TimingReport:
     fields: dict[str, Any] = {
         "family": "asr-commands",
         "payload_digest": PAYLOAD,
-        "stable_payload": None,
+        "stable_payload": OTHER,
         "final_ms": quantiles(355),
         "first_partial_ms": quantiles(212),
-        "stable_final_ms": None,
+        "stable_final_ms": quantiles(340),
         "rtf": 0.04,
-        "stable_rtf": None,
+        "stable_rtf": 0.04,
         "peak_memory_mb": 412,
+        "stable_peak_memory_mb": 400,
         "cost_usd_per_audio_hour": 0.031,
+        "stable_cost_usd_per_audio_hour": 0.03,
     }
     return TimingReport.model_validate(fields | changes)
 
@@ -205,13 +207,14 @@ def test_high_risk_slices_ask_for_manual_review_though_all_pass(pack: Pack, poli
 
 def test_a_policy_without_quality_gates_fails(pack: Pack) -> None:
     policy = make_policy(quality=[])
-    verdict = quality_gate(scores(pack, policy), policy).judge()
+    verdict = quality_gate(scores(pack, policy), policy, (), {}).judge()
     assert (verdict.value, verdict.reasons) == (Value.FAIL, ("no gate has given a verdict",))
 
 
 def test_scores_of_another_policy_are_an_error(pack: Pack, policy: FamilyPolicy) -> None:
     looser = make_policy(bake_time_s=5)
-    verdict = quality_gate(scores(pack, looser), policy).judge()
+    made = scores(pack, looser)
+    verdict = quality_gate(made, policy, made.comparisons, {}).judge()
     assert verdict.value == Value.ERROR
     assert verdict.reasons == ("the scores were made under another policy: score again",)
 

@@ -67,7 +67,7 @@ def test_a_regression_of_one_slice_fails_there_and_names_it(pack: Pack) -> None:
     assert hurt.estimate is not None
     assert 0 < hurt.lower < hurt.estimate
     assert hurt.margin == 0.03
-    assert hurt.limit is None
+    assert hurt.limit == 0.35
     assert rows["accent=us"].verdict.value == Value.PASS
     assert (hurt.protected, hurt.high_risk) == (True, False)
     assert (rows["accent=scottish"].protected, rows["accent=scottish"].high_risk) == (True, True)
