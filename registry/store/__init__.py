@@ -82,21 +82,26 @@ class Store(Protocol):
         ...
 
 
-FILE = "file://"
+FILE, BUCKET = "file://", "s3://"
 
 
 def open_store(url: str, home: Path) -> Store:
     """The store that `params.yaml: store.url` names.
 
-    `file://DIR` is a folder below `home`, `file:///DIR` an absolute one. Raises WrongCall for any other address.
+    `file://DIR` is a folder below `home`, `file:///DIR` an absolute one, `s3://BUCKET/PREFIX` a bucket (which options
+    may follow, registry.store.s3 says). Raises WrongCall for any other address.
     """
+    if url.startswith(BUCKET):
+        from registry.store.s3 import open_s3
+
+        return open_s3(url)
     folder = url.removeprefix(FILE)
     if not url.startswith(FILE) or not folder:
         raise WrongCall(
             "the store's address is not one this version can open",
             where="params.yaml: store.url",
             got=repr(url),
-            expected="file://DIR (below the home folder) or file:///DIR (absolute)",
+            expected="file://DIR (below the home folder), file:///DIR (absolute) or s3://BUCKET/PREFIX",
             next_step="correct store.url",
         )
     from registry.store.local import LocalStore

@@ -16,8 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from contracts.digest import Digest, sha256_bytes, short
-from contracts.errors import AlreadyExists, Conflict, Corrupt, NotFound, WrongCall
+from contracts.errors import NotFound
 from registry.store import Pointer
+from registry.store.errors import conflict, corrupt_blob, nested, taken
 from registry.store.files import (
     CHUNK_BYTES,
     disk,
@@ -31,6 +32,7 @@ from registry.store.files import (
     write_all,
 )
 from registry.store.keys import blob_key, check_key, check_prefix, pointer_key
+from registry.store.pointers import decode, encode
 
 _INTERNAL = ".local"
 
@@ -56,12 +58,7 @@ class LocalStore:
             self._settle(target)
             existing = target.read_bytes()
         if existing != content:
-            raise AlreadyExists(
-                "a create-once key is taken by other bytes",
-                where=f"{self.url}, key {key}",
-                got=f"sha256 {short(sha256_bytes(existing))}",
-                expected=f"sha256 {short(sha256_bytes(content))}",
-            )
+            raise taken(self.url, key, existing, content)
 
     def read(self, key: str) -> bytes:
         """An object's bytes; NotFound."""
@@ -126,7 +123,7 @@ class LocalStore:
             stored = self._read(key, f"no pointer {name!r}")
         except NotFound:
             return None
-        return _decode(stored, f"{self.url}, {key}")
+        return decode(stored, f"{self.url}, {key}")
 
     def swap(self, name: str, content: bytes, *, expected: str | None) -> Pointer:
         """Move a pointer whose version is `expected` (None: it does not exist); Conflict names the current version.
@@ -143,9 +140,9 @@ class LocalStore:
                 if version != expected:
                     raise conflict(self.url, name, version, expected)
                 counter = int(version.partition("-")[0]) + 1 if version else 0
-                stored = _encode(content, counter)
+                stored = encode(content, counter)
                 replace_file(target, stored, scratch=self._parts, mode=0o444)
-        return _decode(stored, name)
+        return decode(stored, name)
 
     def _read(self, key: str, missing: str) -> bytes:
         with disk("the store could not read", f"{self.url}, key {key}"):
@@ -161,7 +158,7 @@ class LocalStore:
             try:
                 make_folder(target.parent)
             except (FileExistsError, NotADirectoryError):
-                raise _nested(target) from None
+                raise nested(str(target)) from None
             self._durable.add(target.parent)
 
     def _begin(self) -> None:
@@ -191,7 +188,7 @@ class LocalStore:
     def _settle(self, target: Path) -> None:
         """What another writer linked is only counted on once its name is durable."""
         if target.is_dir():
-            raise _nested(target)
+            raise nested(str(target))
         sync_folder(target.parent)
 
     def _put_file(self, source: Path) -> Digest:
@@ -229,47 +226,3 @@ class LocalStore:
     def _compare(self, got: Digest, digest: Digest) -> None:
         if got != digest:
             raise corrupt_blob(self.url, got, digest)
-
-
-def conflict(url: str, name: str, version: str | None, expected: str | None) -> Conflict:
-    """The error of a swap that lost; it names the version that won."""
-    return Conflict(
-        f"the pointer {name!r} has moved",
-        where=url,
-        got=f"current version {version or 'none'}",
-        expected=f"version {expected or 'none'}",
-        next_step="read the pointer, decide again on what it says now",
-    )
-
-
-def corrupt_blob(url: str, got: Digest, digest: Digest) -> Corrupt:
-    """The error of a blob whose bytes are not its own."""
-    return Corrupt(
-        "a blob's bytes are not what its digest says",
-        where=f"{url}, blob {digest}",
-        got=f"sha256 {got}",
-        expected=f"sha256 {digest}",
-        next_step="run `soundcheck verify` to see which bundles it breaks",
-    )
-
-
-def _nested(target: Path) -> WrongCall:
-    return WrongCall("a key cannot be both an object and the folder of another key", where=str(target))
-
-
-def _encode(content: bytes, counter: int) -> bytes:
-    digest = sha256_bytes(b"%d\n" % counter + content)
-    return f"{counter} {digest}\n".encode() + content
-
-
-def _decode(stored: bytes, where: str) -> Pointer:
-    """A pointer file is `COUNTER SHA256\\n` and the content; the digest is over counter and content."""
-    header, _, content = stored.partition(b"\n")
-    counter, _, digest = header.decode("ascii", "replace").partition(" ")
-    if not counter.isdecimal() or _encode(content, int(counter)) != stored:
-        raise Corrupt(
-            "a pointer's bytes are not what was written",
-            where=where,
-            next_step="run `soundcheck verify`; the ledger's last move says what it must be",
-        )
-    return Pointer(content, f"{int(counter)}-{short(digest)}")

@@ -14,11 +14,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from contracts.digest import Digest, sha256_bytes, short
-from contracts.errors import AlreadyExists, DependencyFailed, NotFound, WrongCall
+from contracts.errors import DependencyFailed, NotFound
 from registry.store import Pointer
+from registry.store.errors import conflict, corrupt_blob, nested, taken
 from registry.store.files import disk, new_file, write_all
 from registry.store.keys import blob_key, check_key, check_prefix, pointer_key
-from registry.store.local import conflict, corrupt_blob
 
 
 class FaultKind(StrEnum):
@@ -62,15 +62,10 @@ class MemoryStore:
             if any(folder in self.objects for folder in folders) or any(
                 other.startswith(key + "/") for other in self.objects
             ):
-                raise WrongCall("a key cannot be both an object and the folder of another key", where=key)
+                raise nested(key)
             existing = self.objects.setdefault(key, content)
             if existing != content:
-                raise AlreadyExists(
-                    "a create-once key is taken by other bytes",
-                    where=f"{self.url}, key {key}",
-                    got=f"sha256 {short(sha256_bytes(existing))}",
-                    expected=f"sha256 {short(sha256_bytes(content))}",
-                )
+                raise taken(self.url, key, existing, content)
 
     def read(self, key: str) -> bytes:
         """An object's bytes; NotFound."""

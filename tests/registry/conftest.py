@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,14 +12,39 @@ from registry.store import Store
 from registry.store.keys import blob_key
 from registry.store.local import LocalStore
 from registry.store.memory import MemoryStore
+from registry.store.s3 import S3Store
 from tests.registry.registry_parts import Damage, flip_bit, write_folder
 from tests.registry.syscalls import Syscalls
+from tests.servers.seaweed import S3Server, running, s3_client
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server."""
+    with running(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def bucket(s3_server: S3Server) -> S3Store:
+    """The publisher's store over a bucket of its own."""
+    client = s3_client(s3_server)
+    client.create_bucket(Bucket="soundcheck")
+    return S3Store(client, "soundcheck")
+
+
+def make_store(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """A new empty store of a kind."""
+    if kind == "s3":
+        shared: S3Store = request.getfixturevalue("bucket")
+        return S3Store(shared.client, shared.bucket, secrets.token_hex(8))
+    return LocalStore(tmp_path / "store") if kind == "local" else MemoryStore()
+
+
+@pytest.fixture(params=["local", "memory", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """Every store there is; each must pass the same suite."""
-    return LocalStore(tmp_path / "store") if request.param == "local" else MemoryStore()
+    return make_store(request.param, request, tmp_path)
 
 
 @pytest.fixture

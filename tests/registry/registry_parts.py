@@ -8,6 +8,7 @@ from pathlib import Path
 from registry.store import Store
 from registry.store.local import LocalStore
 from registry.store.memory import MemoryStore
+from registry.store.s3 import S3Store
 
 Damage = Callable[[Store, str, int], None]
 """Flips one bit: of which store, of which key or digest, which bit."""
@@ -21,6 +22,12 @@ def flip_bit(store: Store, key: str, bit: int) -> None:
         content = (store.root / key).read_bytes()
         (store.root / key).unlink()
         (store.root / key).write_bytes(flipped(content, bit))
+    elif isinstance(store, S3Store):
+        name = store.full_key(key)
+        content = store.client.get_object(Bucket=store.bucket, Key=name)["Body"].read()
+        store.client.put_object(Bucket=store.bucket, Key=name, Body=flipped(content, bit))
+    else:
+        raise TypeError(f"no way to damage a {type(store).__name__}")
 
 
 def flipped(content: bytes, bit: int) -> bytes:
