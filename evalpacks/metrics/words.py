@@ -2,16 +2,19 @@
 
 Boundary: pure; lists of normalised texts in, integer arrays out.
 Invariants: of all alignments with the fewest edits the one with the fewest substitutions is counted, so S, D and I do
-not depend on the path; S + D <= N; N - D + I is the number of hypothesis words.
+not depend on the path; S + D <= N; N - D + I is the number of hypothesis words; how the work is shared out changes
+nothing.
 Method: one dynamic program over the cost `edits * 2**32 + substitutions`, so a single number orders alignments as U3
 asks; with lengths n and m the minimum gives S, and D - I = n - m gives D and I. Common first and last words never
-change the minimum and are skipped. Words become integers first; the program runs over flat arrays with offsets,
-compiled where there is enough work to repay the compiler's import (`_COMPILE_CELLS`).
+change the minimum and are skipped. Words become numbers first. Where there is enough work to repay the compiler's
+import, both are compiled and run over chunks of pairs, one thread a core.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -21,12 +24,13 @@ import numpy.typing as npt
 Counts = npt.NDArray[np.int64]
 """One number an utterance, shape (utterances,)."""
 
-_COMPILE_CELLS = 5_000_000
-"""Cells of the dynamic program from which on it is compiled. Measured: 0.2 us a cell in Python, most of them skipped
-where texts agree; importing the compiler and reading its cache takes 1.5 s."""
+_COMPILE_PAIRS = 20_000
+_COMPILE_CHARACTERS = 100_000_000
+"""From so many pairs, or so many pairs of characters in texts that differ, the compiled program is used. In Python that
+much takes about a second; importing the compiler and reading its cache takes as long."""
 
-_ARROW_TEXTS = 20_000
-"""Texts from which on splitting and interning in Arrow is faster than a dictionary."""
+_CHUNK_PAIRS = 8192
+"""Pairs that one thread copies and aligns at a time: what is held beside the texts themselves."""
 
 _EDIT = 1 << 32
 
@@ -54,19 +58,8 @@ def edit_counts(references: Sequence[str], hypotheses: Sequence[str]) -> WordEdi
     """
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references and {len(hypotheses)} hypotheses")
-    words, offsets = _intern([*references, *hypotheses])
-    count = len(references)
-    lengths = np.diff(offsets)
-    reference_words, hypothesis_words = lengths[:count], lengths[count:]
-    longest = int(hypothesis_words.max(initial=0))
-    cells = int(((reference_words + 1) * (hypothesis_words + 1)).sum())
-    if cells > _COMPILE_CELLS:
-        costs = np.zeros(count, dtype=np.int64)
-        _compiled()(words, offsets, count, np.zeros(longest + 1, dtype=np.int64), costs)
-    else:
-        listed = [0] * count
-        _alignment_costs(words.tolist(), offsets.tolist(), count, [0] * (longest + 1), listed)
-        costs = np.array(listed, dtype=np.int64)
+    measure = _measure_compiled if _repays_compiling(references, hypotheses) else _measure
+    costs, reference_words, hypothesis_words = measure(references, hypotheses)
     edits, substitutions = costs // _EDIT, costs % _EDIT
     deletions = (edits - substitutions + reference_words - hypothesis_words) // 2
     return WordEdits(substitutions, deletions, edits - substitutions - deletions, reference_words)
@@ -81,15 +74,15 @@ def word_edits(reference: str, hypothesis: str) -> int:
     return int(edit_counts([reference], [hypothesis]).errors[0])
 
 
-def _alignment_costs(words: Any, offsets: Any, count: int, row: Any, costs: Any) -> None:
-    """Fill `costs` (count,): the least edits * _EDIT + substitutions of text i against text count + i.
+def _alignment_costs(words: Any, offsets: Any, row: Any, costs: Any) -> None:
+    """Fill `costs` (pairs,): the least edits * _EDIT + substitutions of text 2 i against text 2 i + 1.
 
-    `words` (words,) are word ids, text i spans offsets[i]:offsets[i + 1]; `row` is a work space longer than any
-    hypothesis. The same code runs on lists and, compiled, on arrays.
+    `words` are word numbers, text i spans offsets[i]:offsets[i + 1]; `row` is a work space longer than any text. The
+    same code runs on lists and, compiled, on arrays.
     """
-    for pair in range(count):
-        first, last = offsets[pair], offsets[pair + 1]
-        start, end = offsets[count + pair], offsets[count + pair + 1]
+    for pair in range(len(costs)):
+        first, last = offsets[2 * pair], offsets[2 * pair + 1]
+        start, end = last, offsets[2 * pair + 2]
         while first < last and start < end and words[first] == words[start]:
             first += 1
             start += 1
@@ -120,32 +113,55 @@ def _compiled() -> Callable[..., None]:
     return compiled
 
 
-def _intern(texts: list[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Word ids (words,) of all texts in order, and offsets (texts + 1,) of each text's words."""
-    return _intern_arrow(texts) if len(texts) >= _ARROW_TEXTS else _intern_dictionary(texts)
+def _repays_compiling(references: Sequence[str], hypotheses: Sequence[str]) -> bool:
+    if len(references) >= _COMPILE_PAIRS:
+        return True
+    differing = (len(left) * len(right) for left, right in zip(references, hypotheses, strict=True) if left != right)
+    return sum(differing) >= _COMPILE_CHARACTERS
 
 
-def _intern_dictionary(texts: list[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    ids: dict[str, int] = {}
+def _measure(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[Counts, Counts, Counts]:
+    """Alignment costs, reference words and hypothesis words, each of shape (utterances,)."""
+    numbers: dict[str, int] = {}
     words: list[int] = []
     offsets = [0]
-    for text in texts:
-        words.extend(ids.setdefault(word, len(ids)) for word in text.split())
-        offsets.append(len(words))
-    return np.array(words, dtype=np.int64), np.array(offsets, dtype=np.int64)
+    for pair in zip(references, hypotheses, strict=True):
+        for text in pair:
+            words.extend(numbers.setdefault(word, len(numbers)) for word in text.split())
+            offsets.append(len(words))
+    lengths = np.diff(np.array(offsets, dtype=np.int64))
+    costs = [0] * len(references)
+    _alignment_costs(words, offsets, [0] * (int(lengths.max(initial=0)) + 1), costs)
+    return np.array(costs, dtype=np.int64), lengths[0::2], lengths[1::2]
 
 
-def _intern_arrow(texts: list[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _measure_compiled(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[Counts, Counts, Counts]:
+    """The same, compiled, in chunks."""
+    from evalpacks.metrics.word_numbers import number_words
+
+    align = _compiled()
+    costs, reference_words, hypothesis_words = np.empty((3, len(references)), dtype=np.int64)
+
+    def fill(first: int) -> None:
+        chunk = slice(first, first + _CHUNK_PAIRS)
+        words, offsets, shared = number_words(*_utf8([*references[chunk], *hypotheses[chunk]]))
+        lengths = np.diff(offsets)
+        reference_words[chunk] = shared + lengths[0::2]
+        hypothesis_words[chunk] = shared + lengths[1::2]
+        align(words, offsets, np.empty(lengths.max() + 1, dtype=np.int64), costs[chunk])
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        list(threads.map(fill, range(0, len(references), _CHUNK_PAIRS)))
+    return costs, reference_words, hypothesis_words
+
+
+def _utf8(texts: list[str]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """The bytes of all texts behind each other, and offsets (texts + 1,) of each text."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    split = pc.utf8_split_whitespace(pa.array(texts, type=pa.large_string()))
-    encoded = split.values.dictionary_encode()
-    words = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    offsets = split.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
-    empty = encoded.dictionary.index("").as_py()
-    if empty >= 0:  # Arrow yields an empty word for an empty text and beside outer spaces; `str.split` does not
-        kept = words != empty
-        offsets = np.concatenate(([0], np.cumsum(kept)))[offsets]
-        words = words[kept]
-    return words, offsets
+    try:
+        array = pa.array(texts, type=pa.large_string())
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can spell
+        array = pa.array([text.encode("utf-8", "surrogatepass") for text in texts], type=pa.large_binary())
+    _, offsets, data = array.buffers()
+    return np.frombuffer(data or b"", dtype=np.uint8), np.frombuffer(offsets, dtype=np.int64)[: len(texts) + 1]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalpacks.metrics import words
-from evalpacks.metrics.words import edit_counts, word_edits
+from evalpacks.metrics.words import WordEdits, edit_counts, word_edits
 
 Text = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=7).map(" ".join)
 Pairs = st.lists(st.tuples(Text, Text), min_size=1, max_size=12)
@@ -110,20 +110,71 @@ def _noisy(count: int, seed: int) -> tuple[list[str], list[str]]:
     return references, hypotheses
 
 
-def test_compiled_and_interpreted_counts_are_equal(monkeypatch: pytest.MonkeyPatch) -> None:
-    references, hypotheses = _noisy(400, seed=1)
-    interpreted = edit_counts(references, hypotheses)
-    monkeypatch.setattr(words, "_COMPILE_CELLS", 0)
-    for left, right in zip(interpreted, edit_counts(references, hypotheses), strict=True):
+def compiled(references: list[str], hypotheses: list[str]) -> WordEdits:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(words, "_COMPILE_PAIRS", 0)
+        return edit_counts(references, hypotheses)
+
+
+def assert_compiled_is_the_same(references: list[str], hypotheses: list[str]) -> None:
+    for left, right in zip(edit_counts(references, hypotheses), compiled(references, hypotheses), strict=True):
         np.testing.assert_array_equal(left, right)
 
 
-def test_both_ways_of_interning_are_equal(monkeypatch: pytest.MonkeyPatch) -> None:
-    odd = ["", " ", "a", " a", "a ", " a  b ", "\ta\u00a0b\u2003c\n", "", "b\x1cb", "\u1680"]
-    dictionary = edit_counts(odd, odd[::-1])
-    monkeypatch.setattr(words, "_ARROW_TEXTS", 0)
-    for left, right in zip(dictionary, edit_counts(odd, odd[::-1]), strict=True):
-        np.testing.assert_array_equal(left, right)
+@pytest.mark.parametrize("chunk", [1, 7, 8192])
+def test_compiled_counts_are_the_same_in_any_chunks(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(words, "_CHUNK_PAIRS", chunk)
+    assert_compiled_is_the_same(*_noisy(400, seed=1))
+
+
+@given(pairs=Pairs)
+@settings(deadline=None)
+def test_compiled_counts_equal_the_oracle(pairs: list[tuple[str, str]]) -> None:
+    edits = compiled([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+    found = zip(edits.substitutions, edits.deletions, edits.insertions, strict=True)
+    assert [tuple(map(int, counted)) for counted in found] == [oracle(*pair) for pair in pairs]
+
+
+Odd = st.text(
+    alphabet=st.sampled_from(
+        "ab \t\u00a0\u0085\u1680\u2003\u2028\u202f\u205f\u3000\x1c\x1f\x00\u00e9\u0939\u4e2d\ud800\U0001f600"
+    ),
+    max_size=12,
+)
+
+
+@given(pairs=st.lists(st.tuples(Odd, Odd), min_size=1, max_size=8))
+@settings(deadline=None)
+def test_compiled_words_are_those_of_split(pairs: list[tuple[str, str]]) -> None:
+    assert_compiled_is_the_same([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+
+
+def test_all_white_space_of_unicode_parts_words_when_compiled() -> None:
+    characters = [chr(code) for code in range(0x11000) if not 0xD800 <= code < 0xE000]
+    texts = [f"a{character}b" for character in characters]
+    counted = compiled(texts, texts).reference_words
+    assert [int(count) for count in counted] == [len(text.split()) for text in texts]
+
+
+def test_a_text_is_as_long_as_it_likes_when_compiled() -> None:
+    long = " ".join(f"w{number % 700}" for number in range(3000))
+    other = " ".join(word for number, word in enumerate(long.split()) if number % 50)
+    edits = compiled([long, "a"], [other, "b"])
+    assert [counts.tolist() for counts in edits] == [[0, 1], [60, 0], [0, 0], [3000, 1]]
+
+
+@pytest.mark.parametrize(
+    ("references", "hypotheses", "repays"),
+    [
+        (["a"] * 19_999, ["b"] * 19_999, False),
+        (["a"] * 20_000, ["a"] * 20_000, True),
+        (["a" * 9_999], ["b" * 10_000], False),
+        (["a" * 10_000], ["b" * 10_000], True),
+        (["a" * 20_000], ["a" * 20_000], False),
+    ],
+)
+def test_much_work_is_compiled(references: list[str], hypotheses: list[str], repays: bool) -> None:
+    assert words._repays_compiling(references, hypotheses) is repays
 
 
 def test_equals_jiwer_edits() -> None:
