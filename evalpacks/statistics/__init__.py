@@ -6,6 +6,8 @@ else of this room.
 
 from evalpacks.statistics.blocks import Integers, Paired
 from evalpacks.statistics.bootstrap import Interval, compare, significant
+from evalpacks.statistics.power import Assumptions, minimum_detectable_effect, power_of, speakers_needed
+from evalpacks.statistics.quantiles import quantile_interval
 from evalpacks.statistics.verdicts import (
     Support,
     first_release_verdict,
@@ -16,6 +18,7 @@ from evalpacks.statistics.verdicts import (
 )
 
 __all__ = [
+    "Assumptions",
     "Integers",
     "Interval",
     "Paired",
@@ -23,8 +26,12 @@ __all__ = [
     "compare",
     "first_release_verdict",
     "limit_verdict",
+    "minimum_detectable_effect",
     "more_units",
+    "power_of",
+    "quantile_interval",
     "regression_verdict",
     "shown",
     "significant",
+    "speakers_needed",
 ]

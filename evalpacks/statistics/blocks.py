@@ -123,6 +123,11 @@ class _Units(NamedTuple):
     size: int
 
 
+def sign_error(units: int) -> float:
+    """The two-sided error of the surest test that this many units allow: that all have the same sign."""
+    return 2.0 ** (1 - units)
+
+
 def sum_of_ratios(sums: Floats) -> tuple[Floats, Floats]:
     """The sum of the ratios numerator / denominator, and its gradient; `sums` has the columns of a block last."""
     ratios = sums[..., 0::2] / sums[..., 1::2]

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalpacks.statistics.blocks import Block, Floats, Paired, Unit, arrange, stream_of, sum_of_ratios
+from evalpacks.statistics.blocks import Block, Floats, Paired, Unit, arrange, sign_error, stream_of, sum_of_ratios
 
 _FLOOR = 1 / 3.74
 _CHUNK_CELLS = 1 << 22
@@ -145,7 +145,7 @@ def _reaches(blocks: Sequence[Block], samples: Sequence[Floats | None], alpha: f
     """
     uncertain = sum(sample is not None for sample in samples)
     possible = [
-        block.equal or _sign_error(block) * (len(blocks) if sample is None else uncertain) <= alpha
+        block.equal or sign_error(block.resampled) * (len(blocks) if sample is None else uncertain) <= alpha
         for block, sample in zip(blocks, samples, strict=True)
     ]
     joint = [sample for sample, enough in zip(samples, possible, strict=True) if enough and sample is not None]
@@ -154,11 +154,6 @@ def _reaches(blocks: Sequence[Block], samples: Sequence[Floats | None], alpha: f
         math.inf if not enough else 0.0 if sample is None else width * _standard_error(block)
         for block, sample, enough in zip(blocks, samples, possible, strict=True)
     ]
-
-
-def _sign_error(block: Block) -> float:
-    """The two-sided error of the surest test that as many units allow."""
-    return 2.0 ** (1 - block.resampled)
 
 
 def _joint_quantile(samples: Sequence[Floats], alpha: float) -> float:
@@ -172,7 +167,7 @@ def _joint_quantile(samples: Sequence[Floats], alpha: float) -> float:
 
 def _own_bound(block: Block, sample: Floats | None, alpha: float) -> float:
     """The block's own one-sided upper bound; infinite where there is none."""
-    if not block.has_rate or not (block.equal or _sign_error(block) / 2 <= alpha):
+    if not block.has_rate or not (block.equal or sign_error(block.resampled) / 2 <= alpha):
         return math.inf
     if sample is None:
         return block.estimate
