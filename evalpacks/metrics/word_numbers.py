@@ -57,12 +57,12 @@ def _shared_words(text: Any, first: int, last: int, start: int, end: int) -> tup
         byte = text[first + at]
         if byte != text[start + at] or (byte >= 0xC2 and _white_space(text, first + at)):
             break  # white space of several bytes is left to _split
-        if byte > 0x20:
-            inside = True
-        elif _white_space(text, first + at):
+        if byte <= 0x20 and _white_space(text, first + at):
             words += inside
             size = at + 1
             inside = False
+        else:
+            inside = True
     return words, size
 
 
