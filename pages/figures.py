@@ -26,7 +26,7 @@ _MEANINGLESS = frozenset({"yes", "no", "true", "false", "none", "other", "unknow
 class Scale(NamedTuple):
     """How a metric is written: a stored value times `factor`, with `decimals`, then `unit`.
 
-    `points` is the unit of a difference ("points" of a percentage).
+    `points` is the unit of a difference ("points" of a percentage); `best` is the value of a model without a fault.
     """
 
     label: str
@@ -34,6 +34,7 @@ class Scale(NamedTuple):
     unit: str = ""
     points: str = ""
     decimals: int = 3
+    best: float = 0.0
 
     def number(self, value: float) -> str:
         """A value without its unit."""
@@ -56,7 +57,16 @@ class Scale(NamedTuple):
 
 
 PERCENT = Scale("share", 100, "%", "points", 1)
-_SCALES = {"wer": Scale("WER", 100, "%", "points", 1)}
+_SCALES = {
+    "wer": PERCENT._replace(label="WER"),
+    "cer": PERCENT._replace(label="CER"),
+    "entity_error_rate": PERCENT._replace(label="entity error rate"),
+    "intent_recall": PERCENT._replace(label="intent recall", best=1.0),
+    "churn": PERCENT._replace(label="partial churn"),
+    "early_endpoint_rate": PERCENT._replace(label="early endpoints"),
+    "brier": Scale("Brier score", decimals=3),
+}
+"""Every quality metric that a policy may name (contracts.policy.MetricName)."""
 
 
 def scale(metric: str) -> Scale:

@@ -11,12 +11,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from contracts.approval import Approval
-from contracts.digest import short
+from contracts.approval import Approval, SignedWaiver
+from contracts.digest import Digest, short
 from contracts.policy import CanaryPlan, ServingGate
 from contracts.reports import Comparison, TimingReport
 from contracts.verdict import Value, Verdict, worst
-from pages.figures import PERCENT, Scale, clock, duration, key_hint, many, milliseconds, plain, scale, size, slice_name
+from pages.figures import (
+    PERCENT,
+    Scale,
+    clock,
+    duration,
+    key_hint,
+    many,
+    milliseconds,
+    moment,
+    plain,
+    scale,
+    size,
+    slice_name,
+)
 from pages.view import ReleaseView
 
 NOT_REACHED = "not reached"
@@ -67,6 +80,12 @@ def marks(comparison: Comparison) -> tuple[str, ...]:
     return tuple(name for name, applies in named if applies)
 
 
+def compared_on(comparison: Comparison) -> str:
+    """`WER on commands`, and whom a quantized candidate is compared with."""
+    against = " against full precision" if comparison.baseline == "parent" else ""
+    return f"{scale(comparison.metric).label} on {plain(comparison.pack)}{against}"
+
+
 def change(comparison: Comparison) -> str:
     """`8.4% -> 6.1%`, or `6.1%` without a stable."""
     metric = scale(comparison.metric)
@@ -83,11 +102,29 @@ def difference(comparison: Comparison) -> str:
 
 
 def limit(comparison: Comparison) -> str:
-    """`margin 1.0`, `ceiling 35.0%`, "" where nothing is set."""
+    """`margin 1.0`, `margin 0.4 (5% of stable)`, `ceiling 35.0%`, "" where nothing is set."""
     metric = scale(comparison.metric)
-    if comparison.estimate is not None and comparison.margin is not None:
-        return f"margin {metric.number(comparison.margin)}"
-    return "" if comparison.limit is None else f"ceiling {metric.value(comparison.limit)}"
+    if comparison.estimate is None or comparison.margin is None:
+        return absolute_limit(comparison)
+    before = comparison.stable.rate if comparison.stable else None
+    share = f" ({comparison.margin / before:.0%} of stable)" if comparison.relative and before else ""
+    return f"margin {metric.number(comparison.margin)}{share}"
+
+
+def absolute_limit(comparison: Comparison) -> str:
+    """`ceiling 35.0%`, `floor 90.0%` where higher is better, "" where none is set."""
+    name = "ceiling" if comparison.better == "lower" else "floor"
+    return "" if comparison.limit is None else f"{name} {scale(comparison.metric).value(comparison.limit)}"
+
+
+def beyond_limit(comparison: Comparison) -> str:
+    """`over ceiling`, `under floor`, "" where the absolute limit holds or none is set."""
+    rate = comparison.candidate.rate
+    if rate is None or comparison.limit is None:
+        return ""
+    if comparison.better == "lower":
+        return "over ceiling" if rate > comparison.limit else ""
+    return "under floor" if rate < comparison.limit else ""
 
 
 def canary_scale(metric: str, plan: CanaryPlan | None) -> Scale:
@@ -100,32 +137,70 @@ def canary_scale(metric: str, plan: CanaryPlan | None) -> Scale:
     return PERCENT._replace(label=name + over)
 
 
+def held_to(compared: Iterable[Comparison]) -> tuple[str, ...]:
+    """One sentence a limit: on how many slices it holds, or on which one."""
+    slices: dict[str, list[str]] = {}
+    for one in compared:
+        slices.setdefault(_both_limits(one) or "nothing", []).append(one.slice)
+    return tuple(
+        f"{name}: {slice_name(found[0]) if len(found) == 1 else many(len(found), 'slice')}"
+        for name, found in slices.items()
+    )
+
+
+def _both_limits(one: Comparison) -> str:
+    """What a comparison is held to; the share of a relative margin is another number on every slice."""
+    if one.relative and one.estimate is not None and one.margin is not None and one.stable and one.stable.rate:
+        margin = f"margin {one.margin / one.stable.rate:.0%} of stable"
+    else:
+        margin = limit(one)
+    return " and ".join(filter(None, dict.fromkeys((margin, absolute_limit(one)))))
+
+
+_OVERALL_SHOWN = 5
+
+
 def quality_row(view: ReleaseView) -> Row:
-    """Every overall difference, and the worst slice."""
+    """Overall differences, those that do not pass and WER first, and the worst slice."""
     if view.score is None:
         return Row("quality", None, (NOT_REACHED,))
-    parts = []
     compared = view.score.comparisons
-    overall = [one for one in compared if one.slice == "overall"]
-    for one in overall:
-        name = scale(one.metric).label + (f" on {plain(one.pack)}" if len(view.score.packs) > 1 else "")
-        detail = f"  ({difference(one)})" if difference(one) else f"  ({limit(one)})"
-        parts.append(f"{name} {change(one)}{detail}")
+    several = len({(one.metric, one.baseline) for one in compared}) > 1
+    overall = sorted(
+        (one for one in compared if one.slice == "overall"),
+        key=lambda one: (-one.verdict.value.severity, one.metric != "wer", one.baseline == "parent"),
+    )
+    parts = [_overall_part(one, packs=len(view.score.packs)) for one in overall[:_OVERALL_SHOWN]]
+    if hidden := overall[_OVERALL_SHOWN:]:
+        parts.append(f"{many(len(hidden), 'more overall rate')}, worst {hidden[0].verdict.value.upper()}")
     if slices := worst_first(one for one in compared if one.slice != "overall"):
         one = slices[0]
         figures = ", ".join(filter(None, (difference(one) or change(one), limit(one))))
+        of = f" {compared_on(one)}" if several else ""
         worse = one.verdict.value.severity > max((whole.verdict.value.severity for whole in overall), default=-1)
-        parts.insert(0 if worse else len(parts), f"worst slice {slice_name(one.slice)}  {figures}")
+        parts.insert(0 if worse else len(parts), f"worst slice {slice_name(one.slice)}{of}  {figures}")
     value = view.gate.quality.value if view.gate else worst(one.verdict for one in compared).value
     return Row("quality", value, tuple(parts) or ("no comparison was made",))
+
+
+def _overall_part(one: Comparison, *, packs: int) -> str:
+    name = scale(one.metric).label + (f" on {plain(one.pack)}" if packs > 1 else "")
+    against = " against full precision" if one.baseline == "parent" else ""
+    detail = difference(one) or limit(one)
+    return f"{name}{against} {change(one)}" + (f"  ({detail})" if detail else "")
 
 
 def speed_parts(timing: TimingReport, budget: ServingGate) -> tuple[str, ...]:
     """Speed, memory and cost, each with its budget where the text has room for it."""
     parts = []
-    if timing.first_partial_ms:
-        bound = f" (budget {budget.first_partial_p95_ms:.0f})" if budget.first_partial_p95_ms else ""
-        parts.append(f"first partial p95 {milliseconds(timing.first_partial_ms.p95)}{bound}")
+    first = (
+        ("first partial", timing.first_partial_ms, budget.first_partial_p95_ms),
+        ("first stable", timing.first_stable_ms, budget.first_stable_p95_ms),
+    )
+    for name, found, held in first:
+        if found:
+            bound = f" (budget {held:.0f})" if held else ""
+            parts.append(f"{name} p95 {milliseconds(found.p95)}{bound}")
     parts += [
         f"final p95 {milliseconds(timing.final_ms.p95)} (budget {budget.final_p95_ms:.0f})",
         f"RTF {timing.rtf:.2g}",
@@ -251,6 +326,42 @@ def signature(approval: Approval) -> str:
     if approval.mode == "signed":
         return f"{plain(approval.approver)} ({key_hint(approval.key_id)})"
     return f"{plain(approval.approver)} (unsigned, typed into the form)"
+
+
+class Waived(NamedTuple):
+    """One comparison that a person accepted by name (R4.2)."""
+
+    what: str
+    who: str
+    at: str
+    reason: str
+    digest: Digest
+
+
+def waived(view: ReleaseView) -> tuple[Waived, ...]:
+    """Every waiver that the gate went on by; one whose document is not here is named by its digest alone."""
+    known = {one.digest(): one for one in view.waivers}
+    named = view.gate.waivers if view.gate else ()
+    return tuple(_waived(digest, known.get(digest)) for digest in dict.fromkeys((*named, *known)))
+
+
+def _waived(digest: Digest, one: SignedWaiver | None) -> Waived:
+    if one is None:
+        return Waived("a comparison that is not named here", "", "", "the waiver's document was not read", digest)
+    against = " against full precision" if one.baseline == "parent" else ""
+    what = f"{scale(one.metric).label} on {slice_name(one.slice)} of {plain(one.pack)}{against}"
+    return Waived(what, f"{plain(one.approver)} ({key_hint(one.key_id)})", moment(one.at), plain(one.reason), digest)
+
+
+def reviews(view: ReleaseView) -> tuple[tuple[str, bool], ...]:
+    """Slices that a person must look at (R4.6), and whether a decision says that somebody did."""
+    done = {name for one in view.approvals for name in one.reviewed_slices}
+    return tuple((plain(name), name in done) for name in (view.gate.manual_review if view.gate else ()))
+
+
+def policy_changes(view: ReleaseView) -> tuple[str, ...]:
+    """How the policy differs from the last release's, as the gate saw it (R4.7)."""
+    return (view.gate.policy_changes if view.gate else ()) or view.policy_changes
 
 
 def promoted_at(view: ReleaseView) -> str:

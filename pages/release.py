@@ -1,7 +1,7 @@
 """The release report: one self-contained HTML page, verdict first, then reasons, numbers, pictures and detail.
 
-Boundary: no I/O beyond this room's own templates; documents in, text out. What stands where is computed in plots.py and
-lineage.py, how it looks is templates/release.html.j2 and release.css.
+Boundary: no I/O beyond this room's own templates; documents in, text out. What stands where is computed in plots/ and
+lineage.py, how it looks is templates/release/.
 Invariants: every text of a document is escaped; nothing outside the page is loaded (a content policy forbids it); a
 section without its document says "not reached".
 Source: pages.md (Release report).
@@ -9,15 +9,21 @@ Source: pages.md (Release report).
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from contracts.digest import Digest, short
+from contracts.reports import TimingReport
 from contracts.verdict import Value, Verdict
-from pages import lineage, plots
+from pages import lineage
+from pages.facts import Fact, flat
 from pages.figures import duration, many, milliseconds, moment, plain, size, typographic
+from pages.plots.calibration import reliabilities
+from pages.plots.cost import moves
+from pages.plots.errors import error_packs
+from pages.plots.forest import Forest, forests, stage_forests
+from pages.plots.latency import latencies
+from pages.plots.timeline import timeline
+from pages.prose import card, digests, prose
 from pages.reading import (
     NOT_REACHED,
     Row,
@@ -26,22 +32,23 @@ from pages.reading import (
     canary_row,
     commands,
     headline,
+    policy_changes,
     privacy_row,
     provenance_row,
     quality_row,
+    reviews,
     rollback_row,
     safety_row,
     serving_row,
     signature,
     target,
+    waived,
 )
 from pages.stops import stop_of
 from pages.view import ReleaseView
 
 if TYPE_CHECKING:
     from jinja2 import Template
-    from markdown_it.token import Token
-    from markupsafe import Markup
 
 _OUTCOMES = {
     "promoted": ("Promoted", "pass"),
@@ -51,20 +58,32 @@ _OUTCOMES = {
     "rejected": ("Rejected", "fail"),
 }
 
-
-class Fact(NamedTuple):
-    """A labelled value of a table; `digest` values are drawn short and copy whole."""
-
-    label: str
-    text: str
-    digest: bool = False
+_SECTIONS = (
+    ("act", "What to do"),
+    ("slices", "Slices"),
+    ("exchange", "Cost against quality"),
+    ("speed", "Speed"),
+    ("errors", "Errors"),
+    ("calibration", "Calibration"),
+    ("streaming", "Streaming"),
+    ("safety", "Safety"),
+    ("staging", "Staging"),
+    ("canary", "Canary"),
+    ("approvals", "Approvals"),
+    ("lineage", "Lineage"),
+    ("contract", "Contract"),
+    ("policy", "Policy"),
+    ("rollback", "Rollback"),
+    ("bundle", "Bundle"),
+    ("card", "Model card"),
+)
 
 
 def render(view: ReleaseView) -> str:
     """The page of one release as a whole HTML document."""
     word, kind = _OUTCOMES[view.outcome]
-    shown, more = plots.error_bars(view.score.words, view.score.stable_words) if view.score else ((), ())
     page: dict[str, Any] = {
+        "sections": _SECTIONS,
         "view": view,
         "word": word,
         "kind": kind,
@@ -75,12 +94,14 @@ def render(view: ReleaseView) -> str:
         "tiles": tiles(view),
         "not_reached": NOT_REACHED,
         "commands": commands(view),
-        "forests": plots.forests(view.score.comparisons) if view.score else (),
-        "latencies": plots.latencies(view.timing, view.replay, view.policy.serving),
+        **_pictures(view),
         "costs": _costs(view),
-        "bars": shown,
-        "more_bars": more,
+        "exchange": view.gate.exchange if view.gate else (),
+        "safety": _safety(view),
         "stages": _stages(view),
+        "waivers": waived(view),
+        "review": reviews(view),
+        "policy_changes": policy_changes(view),
         "graph": lineage.graph(view.events),
         "contract": _contract(view),
         "bundle_size": size(bundle_bytes(view)),
@@ -92,6 +113,25 @@ def render(view: ReleaseView) -> str:
         "signature": signature,
     }
     return _template().render(page, prose=prose(digests(view)))
+
+
+def _pictures(view: ReleaseView) -> dict[str, Any]:
+    score, timing = view.score, view.timing
+    accepted = {(one.pack, one.slice, one.metric, one.baseline) for one in view.waivers}
+    return {
+        "forests": forests(score.comparisons, accepted) if score else (),
+        "latencies": latencies(timing, view.replay, view.policy.serving),
+        "moves": moves(score, timing) if score and timing else (),
+        "errors": error_packs(score) if score else (),
+        "reliabilities": reliabilities(score.calibration, score.stable_calibration) if score else (),
+        "timeline": timeline(view.timeline) if view.timeline else None,
+    }
+
+
+def _safety(view: ReleaseView) -> tuple[Fact, ...]:
+    """Every figure of the safety report, also those that later versions add; its verdict stands above them."""
+    known = ("family", "version", "payload_digest", "verdict")
+    return flat(view.safety.model_dump(mode="json", exclude=set(known))) if view.safety else ()
 
 
 def _reasons(view: ReleaseView) -> list[tuple[str, Value, str]]:
@@ -148,7 +188,7 @@ class Stage(NamedTuple):
     stable_width: float
     canary_width: float
     reasons: tuple[str, ...]
-    forests: tuple[plots.Forest, ...]
+    forests: tuple[Forest, ...]
 
 
 _DECISIONS = {"promote": Value.PASS, "continue": Value.INCONCLUSIVE, "hold": Value.INCONCLUSIVE}
@@ -168,7 +208,7 @@ def _stages(view: ReleaseView) -> tuple[Stage, ...]:
             stable_width=round(100 * stage.stable_sessions / top, 3),
             canary_width=round(100 * stage.canary_sessions / top, 3),
             reasons=stage.reasons,
-            forests=plots.stage_forests(stage.evidence, view.policy.canary),
+            forests=stage_forests(stage.evidence, view.policy.canary),
         )
         for stage in stages
     )
@@ -196,25 +236,32 @@ class Cost(NamedTuple):
 
 
 def _costs(view: ReleaseView) -> tuple[Cost, ...]:
-    timing, budget = view.timing, view.policy.serving
-    if timing is None:
+    if view.timing is None:
         return ()
-    stable_rtf = "none" if timing.stable_rtf is None else f"{timing.stable_rtf:.3f}"
-    memory, cost = timing.peak_memory_mb, timing.cost_usd_per_audio_hour
+    budget, used = view.policy.serving, _used(view.timing)
+    held = (budget.rtf, budget.peak_memory_mb, budget.cost_usd_per_audio_hour)
     found = [
-        Cost("real-time factor", stable_rtf, f"{timing.rtf:.3f}", f"{budget.rtf:.3f}", timing.rtf > budget.rtf),
-        Cost("peak memory, MB", "", f"{memory:.0f}", f"{budget.peak_memory_mb:.0f}", memory > budget.peak_memory_mb),
         Cost(
-            "cost, USD an audio hour",
-            "",
-            f"{cost:.4f}",
-            f"{budget.cost_usd_per_audio_hour:.4f}",
-            cost > budget.cost_usd_per_audio_hour,
-        ),
+            label,
+            "" if stable is None else f"{stable:.{decimals}f}",
+            f"{candidate:.{decimals}f}",
+            f"{bound:.{decimals}f}",
+            candidate > bound,
+        )
+        for (label, decimals, stable, candidate), bound in zip(used, held, strict=True)
     ]
     if view.replay:
         found.append(Cost("cold start, ms", "", milliseconds(view.replay.cold_start_ms).removesuffix(" ms"), "", False))
     return tuple(found)
+
+
+def _used(timing: TimingReport) -> tuple[tuple[str, int, float | None, float], ...]:
+    """(figure, decimals, stable, candidate)"""
+    return (
+        ("real-time factor", 3, timing.stable_rtf, timing.rtf),
+        ("peak memory, MB", 0, timing.stable_peak_memory_mb, timing.peak_memory_mb),
+        ("cost, USD an audio hour", 4, timing.stable_cost_usd_per_audio_hour, timing.cost_usd_per_audio_hour),
+    )
 
 
 def _contract(view: ReleaseView) -> tuple[Fact, ...]:
@@ -223,67 +270,6 @@ def _contract(view: ReleaseView) -> tuple[Fact, ...]:
     fields = view.entry.model_dump(mode="json")
     envelope = fields.pop("resource_envelope")
     return flat({**fields, "resource envelope": envelope})
-
-
-def flat(value: dict[str, Any], path: str = "") -> tuple[Fact, ...]:
-    """A JSON object as labelled values, nested names joined."""
-    facts: list[Fact] = []
-    for name, below in value.items():
-        label = f"{path}{plain(name).replace('_', ' ')}"
-        if isinstance(below, dict):
-            facts += flat(below, f"{label}, ")
-        elif isinstance(below, list | tuple):
-            facts.append(Fact(label, ", ".join(plain(one) for one in below) or "none"))
-        else:
-            said = "none" if below is None else ("yes" if below else "no") if isinstance(below, bool) else below
-            facts.append(Fact(label, plain(said), is_digest(said)))
-    return tuple(facts)
-
-
-def is_digest(value: object) -> bool:
-    """Whether a value is a whole SHA-256, or a git commit, that is drawn short."""
-    return isinstance(value, str) and len(value) in (40, 64) and not set(value) - set("0123456789abcdef")
-
-
-def card(markdown: str) -> Markup:
-    """A model card as HTML: its own tags are escaped, images are left out, headings go below the page's own."""
-    from markdown_it import MarkdownIt
-    from markupsafe import Markup, escape
-
-    def image(_: object, tokens: Sequence[Token], index: int, *_rest: object) -> str:
-        return f"[image left out: {escape(tokens[index].content)}]"
-
-    reader = MarkdownIt("commonmark", {"html": False}).enable("table")
-    reader.add_render_rule("image", image)
-    tokens = reader.parse(markdown)
-    for token in tokens:
-        if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{min(int(token.tag[1]) + 2, 6)}"
-    return Markup(reader.renderer.render(tokens, reader.options, {}))  # noqa: S704 - html is off, text is escaped
-
-
-def digests(view: ReleaseView) -> frozenset[Digest]:
-    """Every digest that the view's ledger events, bundle and release name."""
-    named = {digest for event in view.events for digest in (*event.inputs.values(), *event.outputs.values())}
-    return frozenset(named | {one for one in (view.release, view.bundle, view.stable_bundle) if one})
-
-
-def prose(known: frozenset[Digest]) -> Callable[[str], Markup]:
-    """A writer of sentences: escaped, with true signs; digests, whole or short, are drawn short and copy whole."""
-    from markupsafe import Markup, escape
-
-    whole = {short(one): one for one in known}
-    draw = Markup('<code class="digest" title="{0}" data-digest="{0}">{1}<span class="tail">{2}</span></code>')
-
-    def write(text: str) -> Markup:
-        parts = re.split(r"\b([0-9a-f]{64}|[0-9a-f]{12})\b", plain(text))
-        drawn = [escape(typographic(part)) for part in parts]
-        for number, part in list(enumerate(parts))[1::2]:
-            digest = whole.get(part, part if len(part) == 64 else "")
-            drawn[number] = draw.format(digest, short(digest), digest[len(short(digest)) :]) if digest else escape(part)
-        return Markup("").join(drawn)
-
-    return write
 
 
 @cache
@@ -299,4 +285,4 @@ def _template() -> Template:
     )
     environment.filters |= {"typographic": typographic, "moment": moment, "bytes": size, "plain": plain}
     environment.globals |= {"many": many, "box": lineage.BOX}
-    return environment.get_template("release.html.j2")
+    return environment.get_template("release/page.html.j2")

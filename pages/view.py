@@ -10,13 +10,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from contracts.approval import Approval, Evidence
+from contracts.approval import Approval, Evidence, SignedWaiver
 from contracts.bundle import BundleManifest
 from contracts.digest import Digest
 from contracts.ledger_event import LedgerEvent
 from contracts.policy import FamilyPolicy
 from contracts.registry_entry import RegistryEntry
-from contracts.reports import CanaryReport, GateReport, ReplayReport, SafetyReport, ScoreReport, TimingReport
+from contracts.reports import (
+    CanaryReport,
+    GateReport,
+    ReplayReport,
+    SafetyReport,
+    ScoreReport,
+    StreamTimeline,
+    TimingReport,
+)
 from contracts.train_manifest import TrainManifest
 
 Outcome = Literal["promoted", "stopped", "waiting", "rejected", "held"]
@@ -29,6 +37,8 @@ class ReleaseView:
     Attributes:
         release: identity of the release (digest of family, version, payload and policy).
         events: ledger events of this release, in order.
+        timeline: one consented utterance as it was streamed (TimingReport.timeline).
+        waivers: what people accepted by name (GateReport.waivers, R4.2).
         policy_changes: sentences, one a difference between this policy and the last release's (R4.7).
         stable_version, stable_bundle: what was stable when the release began: its baseline and its rollback target.
         stopped_at: the step that stopped the release, None unless `outcome` is `stopped`.
@@ -57,6 +67,8 @@ class ReleaseView:
     replay: ReplayReport | None = None
     canary: CanaryReport | None = None
     evidence: Evidence | None = None
+    timeline: StreamTimeline | None = None
+    waivers: tuple[SignedWaiver, ...] = ()
     approvals: tuple[Approval, ...] = ()
     events: tuple[LedgerEvent, ...] = ()
     policy_changes: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from contracts.ledger_event import GENESIS, LedgerEvent
 from contracts.reports import Comparison, GateReport, SafetyReport
 from contracts.verdict import Value, Verdict, worst
 from pages.view import ReleaseView
+from tests.pages import rich_documents
 from tests.pages.release_documents import (
     PASS,
     bundle_manifest,
@@ -230,6 +231,48 @@ def stopped() -> ReleaseView:
         took_s=62.3,
         new_bytes=None,
         rollback_packet={},
+    )
+    return dataclasses.replace(view, events=chain(view))
+
+
+@cache
+def rich() -> ReleaseView:
+    """asr-commands v2-int8: every metric, a waiver, a changed policy, a stream that may be shown; it waits."""
+    whole = promoted()
+    score, timing, safety = rich_documents.score(), rich_documents.timing(), rich_documents.safety()
+    open_ones = [one for one in score.comparisons if one.verdict.value is Value.INCONCLUSIVE]
+    waivers = tuple(rich_documents.waiver(one) for one in open_ones)
+    waived = tuple(f"{one.pack}/{one.slice}: {one.metric} is waived by {one.approver}" for one in waivers)
+    assert whole.gate
+    assert whole.evidence
+    gate = whole.gate.model_copy(
+        update={
+            "quality": Verdict(value=Value.PASS, reasons=(*whole.gate.quality.reasons, *waived)),
+            "waivers": tuple(one.digest() for one in waivers),
+            "policy_changes": (
+                "quality[commands wer protected].margin: 0.05 -> 0.03 (stricter)",
+                "serving.first_stable_p95_ms: not set -> 1200 (stricter)",
+            ),
+            "exchange": (
+                "saves 35% of the cost (0.0017 -> 0.0011 USD an audio hour) and 6% of the memory (412 -> 388 MB)",
+                "caribbean x clean pays most: WER +0.4 points [-2.0, +2.8], within its margin of 3.0",
+            ),
+        }
+    )
+    evidence = whole.evidence.model_copy(update={"score_report": score.digest(), "timing_report": timing.digest()})
+    view = dataclasses.replace(
+        whole,
+        version="v2-int8",
+        outcome="waiting",
+        score=score,
+        timing=timing,
+        safety=safety,
+        gate=gate,
+        evidence=evidence,
+        waivers=waivers,
+        timeline=rich_documents.timeline(),
+        approvals=(),
+        policy_changes=(),
     )
     return dataclasses.replace(view, events=chain(view))
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from contracts.verdict import Value, Verdict
-from pages.release import card, flat, is_digest, prose, render
+from pages.facts import flat, is_digest
+from pages.prose import card, prose
+from pages.release import render
 from pages.view import ReleaseView
 from tests.pages import release_examples as examples
 from tests.pages.release_documents import name_of
@@ -125,7 +127,7 @@ def test_a_release_that_fell_over_at_once_says_why_and_what_next(empty: ReleaseV
     page = render(empty)
     assert "weights.pkl is a pickle" in page
     assert "export safetensors" in page
-    assert page.count('<p class="soft">not reached</p>') == 11
+    assert page.count('<p class="soft">not reached</p>') == 15
 
 
 def test_speed_is_not_reached_without_timing_and_replay(release: ReleaseView) -> None:

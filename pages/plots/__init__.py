@@ -1,0 +1,1 @@
+"""Where the marks of each picture stand; one module a picture, axes in common."""
