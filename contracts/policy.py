@@ -211,9 +211,13 @@ def _text(value: object) -> object:
 
 
 class StoreSettings(Part):
-    """Where bundles and ledger live: `file://DIR` (a relative DIR is below the home folder)."""
+    """Where bundles and ledger live: `file://DIR` (a relative DIR is below the home folder) or `s3://BUCKET/PREFIX`.
+
+    `serving_url` is the same store for gateways, which read and never write: another profile, with fewer rights.
+    """
 
     url: Annotated[str, BeforeValidator(_text)]
+    serving_url: str | None = None
 
 
 class Ports(Part):

@@ -60,7 +60,7 @@ def serve(port: int | None) -> None:
         "--port",
         str(port or settings.ports.gateway),
         "--store",
-        settings.store.url,
+        settings.store.serving_url or settings.store.url,
     ]
     main([*address, *follow, *options])
 

@@ -56,11 +56,15 @@ _NEXT_STEP = {
 
 
 class S3Store:
-    """A store below `s3://BUCKET/PREFIX`, shared by all that may reach the bucket."""
+    """A store below `s3://BUCKET/PREFIX`, shared by all that may reach the bucket.
 
-    def __init__(self, client: Any, bucket: str, prefix: str = "") -> None:
+    Attributes:
+        url: the address that opens it again (endpoint and profile as they were given; never a key).
+    """
+
+    def __init__(self, client: Any, bucket: str, prefix: str = "", *, url: str = "") -> None:
         self.bucket = bucket
-        self.url = f"s3://{bucket}/{prefix}".rstrip("/")
+        self.url = url or f"s3://{bucket}/{prefix}".rstrip("/")
         self.client = client
         self._root = prefix.strip("/") + "/" if prefix.strip("/") else ""
         self._folders: set[str] = set()
@@ -362,7 +366,7 @@ def open_s3(url: str) -> S3Store:
             expected="s3://BUCKET/PREFIX, perhaps with ?endpoint=URL&profile=NAME",
             next_step="correct store.url",
         )
-    return S3Store(_client(options.get("endpoint"), options.get("profile")), parts.netloc, parts.path)
+    return S3Store(_client(options.get("endpoint"), options.get("profile")), parts.netloc, parts.path, url=url)
 
 
 def settings() -> Any:
