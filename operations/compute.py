@@ -1,8 +1,8 @@
-"""Model runs in processes of their own: shards of a pack, an exclusive timing pass, golden outputs.
+"""Model runs in processes of their own: the processes of quality runs, the one of timings, golden outputs.
 
 Boundary: starts worker processes; reads payload and pack folders; writes nothing.
-Invariants: shards are for quality only, timing runs alone (R3); a shard's result does not depend on which process ran
-it; each process uses one thread, so that results do not depend on the number of cores.
+Invariants: quality runs share the machine, timing runs alone (R3); a result does not depend on which process gave it;
+each process uses one thread, so that results do not depend on the number of cores.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from contracts.errors import DependencyFailed
 
@@ -26,47 +26,27 @@ if TYPE_CHECKING:
 
     from speech.runtimes import Runtime, Samples
 
-SHARD = 100
-"""Utterances a shard: small enough for a moving progress bar, large enough to hide the hand-over."""
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+PROCESSES = os.cpu_count() or 1
+"""Processes of quality runs: one a core."""
+
+_made: list[ProcessPoolExecutor] = []
+_making = threading.Lock()
 
 
-class Job(NamedTuple):
-    """One shard: which payload hears which utterances (rows of a pack's table) below which folder."""
-
-    payload: Path
-    utterances: pd.DataFrame
-    root: Path
-
-
-@lru_cache(maxsize=2)
-def _runtime(payload: Path) -> Runtime:
+@lru_cache(maxsize=3)
+def runtime(payload: Path) -> Runtime:
+    """The payload loaded in this process, with one thread; candidate, stable and parent stay loaded side by side."""
     from speech.runtimes import load
 
     return load(payload, threads=1)
 
 
-def _run_shard(job: Job) -> pd.DataFrame:
-    from speech.run import run_pack
-
-    return run_pack(_runtime(job.payload), job.utterances, job.root)
-
-
-class Timing(NamedTuple):
-    """Tables of `speech.run.time_pack` by name, and the process's peak memory (MB) with the first payload alone."""
-
-    tables: dict[str, pd.DataFrame]
-    peak_memory_mb: float
-
-
-def _time(payloads: Mapping[str, Path], utterances: pd.DataFrame, root: Path) -> Timing:
-    from speech.memory import peak_memory_mb
-    from speech.run import run_pack, time_pack
-
-    first = next(iter(payloads))
-    run_pack(_runtime(payloads[first]), utterances.head(5), root)
-    peak = peak_memory_mb()
-    runtimes = {name: _runtime(payload) for name, payload in payloads.items()}
-    return Timing(time_pack(runtimes, utterances, root), peak)
+def streams(payload: Path) -> bool:
+    """Whether the payload's engine keeps state between chunks (speech.runtimes.Runtime.streaming)."""
+    return runtime(payload).streaming
 
 
 def _end_with(parent: int) -> None:
@@ -85,65 +65,72 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(max_workers=workers, mp_context=spawn, initializer=_end_with, initargs=(os.getpid(),))
 
 
-@lru_cache(maxsize=1)
 def _shared() -> ProcessPoolExecutor:
-    """The processes of quality runs, one a core, kept for the life of this process: torch is imported once in each."""
-    return _pool(os.cpu_count() or 1)
+    """The processes of quality runs, kept for the life of this process: torch is imported once in each."""
+    with _making:
+        if not _made:
+            _made.append(_pool(PROCESSES))
+        return _made[0]
 
 
 @contextmanager
-def _processes() -> Iterator[ProcessPoolExecutor]:
-    """The shared processes; a process that died (out of memory, killed) is a dependency that failed, not a crash."""
+def _processes(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
+    """A pool at work; a process that died (out of memory, killed) is a dependency that failed, not a crash."""
     try:
-        yield _shared()
+        yield pool
     except BrokenProcessPool:
-        _shared.cache_clear()
+        with _making:
+            if pool in _made:
+                _made.remove(pool)
         raise DependencyFailed(
             "a process that runs the model died",
             where="operations/compute.py",
             got="it was killed, or ran out of memory",
-            expected="a shard's hypotheses",
-            next_step="look at the machine's memory, then run the same command again; finished steps are kept",
+            expected="what the model hears",
+            next_step="look at the machine's memory, then run the same command again; finished shards are kept",
         ) from None
 
 
-def hypotheses(
-    payloads: Mapping[str, Path],
-    utterances: pd.DataFrame,
-    root: Path,
-    *,
-    on_progress: Callable[[int, int], None],
-) -> dict[str, pd.DataFrame]:
-    """What each payload hears, by the payload's name: `utterance_id`, `text`, in the table's order."""
-    import pandas as pd
-
-    starts = range(0, len(utterances), SHARD)
-    jobs = {
-        (name, start): Job(payload, utterances.iloc[start : start + SHARD], root)
-        for start in starts
-        for name, payload in payloads.items()
-    }
-    done: dict[tuple[str, int], pd.DataFrame] = {}
-    with _processes() as pool:
-        waiting = {pool.submit(_run_shard, job): key for key, job in jobs.items()}
-        for future in as_completed(waiting):
-            done[waiting[future]] = future.result()
-            on_progress(len(done), len(jobs))
-    return {name: pd.concat([done[name, start] for start in starts], ignore_index=True) for name in payloads}
+def shared(function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+    """Call a function in one of the shared processes; any number of threads may, one call a core runs at a time."""
+    with _processes(_shared()) as pool:
+        return pool.submit(function, *args, **kwargs).result()
 
 
-def timings(payloads: Mapping[str, Path], utterances: pd.DataFrame, root: Path) -> Timing:
-    """The exclusive pass (R3): payloads interleaved utterance by utterance, in one process of its own."""
-    with _pool(1) as pool:
-        return pool.submit(_time, dict(payloads), utterances, root).result()
+def shared_each(calls: Sequence[Callable[[], Result]]) -> Iterator[Result]:
+    """Make the calls in the shared processes; their results as they come, and none begins after one has failed."""
+    with _processes(_shared()) as pool:
+        waiting = [pool.submit(call) for call in calls]
+        try:
+            for future in as_completed(waiting):
+                yield future.result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def alone(function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+    """Call a function in a new process that does nothing else before or after."""
+    with _pool(1) as own, _processes(own) as pool:
+        return pool.submit(function, *args, **kwargs).result()
+
+
+def _hear(payload: Path, utterances: pd.DataFrame, root: Path) -> pd.DataFrame:
+    from speech.run import run_pack
+
+    return run_pack(runtime(payload), utterances, root)
+
+
+def hypotheses(payload: Path, utterances: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """What a payload hears in a few utterances (speech.run.run_pack), in one of the shared processes."""
+    return shared(_hear, payload, utterances, root)
 
 
 def _clips(payload: Path, clips: Sequence[Samples]) -> list[str]:
-    runtime = _runtime(payload)
-    return [runtime.transcribe(samples).text for samples in clips]
+    model = runtime(payload)
+    return [model.transcribe(samples).text for samples in clips]
 
 
 def transcripts_of(payload: Path, clips: Sequence[Samples]) -> list[str]:
     """What the payload hears in clips at its own rate."""
-    with _processes() as pool:
-        return pool.submit(_clips, payload, clips).result()
+    return shared(_clips, payload, clips)

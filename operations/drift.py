@@ -14,9 +14,11 @@ from contracts.errors import Refused
 from contracts.policy import FamilyPolicy
 from contracts.reports import Count, DriftReport, ScoreReport, WordCounts
 from contracts.verdict import Value, Verdict, worst
-from operations import compute, pointer
+from operations import pointer, shards
 from operations.context import Context, put
 from operations.packs import required_packs
+from operations.payload import materialise
+from operations.score import hear_packs
 from registry.documents import get_document
 
 if TYPE_CHECKING:
@@ -52,23 +54,16 @@ def drift(context: Context, family: str) -> DriftReport:
 def _measure(
     context: Context, stable: Digest, manifest: BundleManifest, packs: list[Pack], policy: FamilyPolicy
 ) -> ScoreReport:
-    from evalpacks.metrics import Outputs
     from evalpacks.scoring import score_report
-    from registry.bundle import cached
 
-    payload = cached(context.store, stable, context.home / "cache") / "payload"
-    heard = {
-        pack.name: compute.hypotheses(
-            {"stable": payload},
-            pack.utterances,
-            pack.root,
-            on_progress=lambda done, total: context.progress("score stable again", done, total),
-        )["stable"]
-        for pack in packs
-    }
+    materialise(context, manifest)
+    run = f"drift-{stable}"
+    shards.remove(context.settings, run)  # what was heard on another day says nothing of today
+    heard = hear_packs(context, run, [manifest.payload_digest], packs, shards.here(context.settings))
+    shards.remove(context.settings, run)
     return score_report(
         family=manifest.family, version=manifest.version, payload_digest=manifest.payload_digest, stable_payload=None,
-        packs=packs, candidate={name: Outputs(table) for name, table in heard.items()}, stable=None, policy=policy,
+        packs=packs, candidate=heard[manifest.payload_digest], stable=None, policy=policy,
     )  # fmt: skip
 
 

@@ -113,9 +113,9 @@ def _golden(context: Context, folder: Path, family: str, payload: Path, policy: 
     pack = required_packs(context, family)[0]
     count = min(policy.staging.golden_fixtures, len(pack.utterances))
     chosen = pack.utterances.sample(count, random_state=policy.statistics.seed).sort_values("utterance_id")
-    heard = compute.hypotheses(
-        {"candidate": payload}, chosen, pack.root, on_progress=lambda done, n: context.progress("golden", done, n)
-    )["candidate"].set_index("utterance_id")["text"]
+    context.progress("golden", 0, 1)
+    heard = compute.hypotheses(payload, chosen, pack.root).set_index("utterance_id")["text"]
+    context.progress("golden", 1, 1)
     (folder / "golden" / "audio").mkdir(parents=True)
     fixtures = []
     for number, row in enumerate(chosen.to_dict("records")):

@@ -9,32 +9,58 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from contracts.digest import sha256_file
-from contracts.train_manifest import TrainManifest
+from contracts.bundle import BundleManifest, payload_digest
+from contracts.digest import Digest, sha256_file, short
+from contracts.errors import Corrupt
+from contracts.train_manifest import FileEntry, TrainManifest
 from operations.context import Context
 
 
-def materialise(context: Context, manifest: TrainManifest) -> Path:
+def payload_folder(home: Path, payload: Digest) -> Path:
+    """Where the payload of a digest lies, once it was materialised."""
+    return home / "cache" / "payloads" / payload
+
+
+def materialise(context: Context, manifest: TrainManifest | BundleManifest) -> Path:
     """The folder that holds exactly the manifest's payload."""
-    shelf = context.home / "cache" / "payloads"
-    target = shelf / manifest.payload_digest
-    if _whole(target, manifest):
+    files = manifest.payload() if isinstance(manifest, BundleManifest) else manifest.payload
+    target = payload_folder(context.home, manifest.payload_digest)
+    shelf = target.parent
+    if _whole(target, files):
         return target
     shutil.rmtree(target, ignore_errors=True)
     shelf.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=shelf, prefix=".partial-") as partial:
         folder = Path(partial) / "payload"
-        for path, entry in manifest.payload.items():
+        for path, entry in files.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             context.store.copy_blob(entry.sha256, folder / path)
         folder.rename(target)
     return target
 
 
-def _whole(folder: Path, manifest: TrainManifest) -> bool:
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    return present == set(manifest.payload) and all(
-        sha256_file(folder / path) == entry.sha256 for path, entry in manifest.payload.items()
+def check_payload_folder(folder: Path, payload: Digest) -> None:
+    """Digest every file of a folder that another process materialised; Corrupt where it is not the payload."""
+    paths = {name: folder / name for name in _present(folder)}
+    found = payload_digest({n: FileEntry(sha256=sha256_file(p), size=p.stat().st_size) for n, p in paths.items()})
+    if found != payload:
+        raise Corrupt(
+            "a payload is not what its digest says",
+            where=f"cache/payloads/{short(payload)} in the home folder",
+            got=f"{len(paths)} files, {short(found)}",
+            expected=short(payload),
+            next_step="run the release again, it makes the folder anew; every worker must see the same home folder",
+        )
+
+
+def _present(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def _whole(folder: Path, files: Mapping[str, FileEntry]) -> bool:
+    return _present(folder) == set(files) and all(
+        sha256_file(folder / path) == entry.sha256 for path, entry in files.items()
     )

@@ -23,10 +23,10 @@ from contracts.errors import DependencyFailed
 from contracts.policy import FamilyPolicy
 from contracts.reports import Check, LoadFigures
 from contracts.verdict import Value, Verdict
+from evalpacks.metrics.latency import quantiles
 from operations.candidate import feature_contract
 from operations.golden import Proof, compare, read_golden
 from operations.register import front_end_drift
-from operations.score import quantiles
 from serving.client import ApiFailure, Heard, Streamed, pcm_of, stream, transcribe
 from serving.telemetry import read
 

@@ -1,127 +1,172 @@
 """R3 Score: candidate and stable over every required pack, counts and timings.
 
-Boundary: runs models through operations/compute.py; writes three reports and one ledger event.
+Boundary: plans and gathers model runs (operations/shards.py; the caller says where they run), times them
+(operations/timing.py), writes three reports and one ledger event.
 Invariants: what is scored is the payload that will be packaged (R3.2); both hear the same audio in the same run;
-nothing that depends on time stands in the score report, which is packaged (R5.5).
+nothing that depends on time stands in the score report, which is packaged (R5.5); a shard that was heard before a kill
+is not heard again, and what was heard is removed once the reports are in the ledger.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import JsonValue
 
 from contracts.bundle import BundleManifest
 from contracts.digest import Digest
+from contracts.errors import Refused
 from contracts.policy import FamilyPolicy
-from contracts.reports import Quantiles, TimingReport
 from contracts.train_manifest import TrainManifest
-from operations import compute
+from operations import compute, shards
+from operations.candidate import Candidate
 from operations.context import Context, once, put
 from operations.packs import required_packs
-from operations.payload import materialise
+from operations.payload import materialise, payload_folder
 from operations.safety import safety_report
+from operations.shards import RunShards, Wanted
+from operations.timing import timing_report
 from registry.documents import get_document
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from evalpacks.metrics import Outputs
     from evalpacks.pack import Pack
 
-TIMED_UTTERANCES = 60
-"""Utterances of the exclusive timing pass, drawn from the first pack with the statistics' seed."""
+
+class Arms(NamedTuple):
+    """Payloads that hear the packs: the candidate; the stable one; the model that the candidate was quantized from."""
+
+    candidate: Digest
+    stable: Digest | None
+    parent: Digest | None
 
 
-def score(context: Context, family: str, captured: dict[str, Digest]) -> dict[str, Digest]:
+def score(context: Context, family: str, captured: dict[str, Digest], run_shards: RunShards) -> dict[str, Digest]:
     """Outputs: `score_report`, `timing_report`, `safety_report`."""
     packs = required_packs(context, family)
     stable = context.ledger(family).state().current
+    parent = _parent(context, family, captured["candidate"])
     inputs = {"train_manifest": captured["train_manifest"], "policy": captured["policy"]}
     inputs |= {f"pack.{pack.name}": pack.digest for pack in packs}
-    inputs |= {"stable": stable} if stable else {}
+    inputs |= {name: bundle for name, bundle in (("stable", stable), ("parent", parent)) if bundle}
+    release = captured["release"]
 
     def body() -> tuple[dict[str, Digest], dict[str, JsonValue]]:
-        from evalpacks.metrics import Outputs
         from evalpacks.scoring import score_report
 
         policy = get_document(context.store, FamilyPolicy, captured["policy"])
         manifest = get_document(context.store, TrainManifest, captured["train_manifest"])
-        payloads = {"candidate": materialise(context, manifest)}
-        stable_payload = None
-        if stable:
-            payloads["stable"] = _stable_payload(context, stable)
-            stable_payload = get_document(context.store, BundleManifest, stable).payload_digest
-        heard = {pack.name: _hear(context, pack, payloads) for pack in packs}
+        candidate = materialise(context, manifest)
+        arms = Arms(manifest.payload_digest, _ready(context, stable), _ready(context, parent))
+        payloads = [payload for payload in dict.fromkeys(arms) if payload]
+        streams = _streams(context, arms, packs, policy)
+        heard = hear_packs(context, release, payloads, packs, run_shards, streams)
         report = score_report(
             family=family,
             version=manifest.version,
-            payload_digest=manifest.payload_digest,
-            stable_payload=stable_payload,
+            payload_digest=arms.candidate,
+            stable_payload=arms.stable,
+            parent_payload=arms.parent,
             packs=packs,
-            candidate={name: Outputs(tables["candidate"]) for name, tables in heard.items()},
-            stable={name: Outputs(tables["stable"]) for name, tables in heard.items()} if stable else None,
+            candidate=heard[arms.candidate],
+            stable=heard[arms.stable] if arms.stable else None,
+            parent=heard[arms.parent] if arms.parent else None,
             policy=policy,
         )
-        timing = _timing_report(context, family, manifest.payload_digest, stable_payload, payloads, packs[0], policy)
-        safety = safety_report(context, manifest, payloads["candidate"], policy)
+        folders = {"candidate": candidate}
+        if arms.stable:
+            folders["stable"] = payload_folder(context.home, arms.stable)
+        timing = timing_report(
+            context, policy, packs[0], payload_digest=arms.candidate, stable_payload=arms.stable, folders=folders
+        )
+        safety = safety_report(context, manifest, candidate, policy)
         digests = put(context, report, timing, safety)
         return dict(zip(("score_report", "timing_report", "safety_report"), digests, strict=True)), {
             "version": manifest.version
         }
 
-    return once(context, family=family, release=captured["release"], step="score", inputs=inputs, body=body)
+    outputs = once(context, family=family, release=release, step="score", inputs=inputs, body=body)
+    shards.remove(context.settings, release)
+    return outputs
 
 
-def _stable_payload(context: Context, stable: Digest) -> Path:
-    from registry.bundle import cached
+def _parent(context: Context, family: str, candidate: Digest) -> Digest | None:
+    """The newest sound bundle of the version that the candidate was quantized from, None where it was not."""
+    named = get_document(context.store, Candidate, candidate).provenance.get("quantized_from")
+    if named is None:
+        return None
+    state = context.ledger(family).state()
+    sound = {bundle: version for bundle, version in state.packaged.items() if bundle not in state.condemned}
+    found = [bundle for bundle, version in sound.items() if version == named]
+    if not found:
+        raise Refused(
+            "the model that the candidate was quantized from was never packaged",
+            where=f"{family}, provenance.quantized_from in candidate.yaml",
+            got=str(named),
+            expected=" or ".join(dict.fromkeys(sound.values())) or "a version of the family that was packaged",
+            next_step=f"soundcheck release {family} --candidate {named}, then this candidate again",
+        )
+    return found[-1]
 
-    return cached(context.store, stable, context.home / "cache") / "payload"
+
+def _ready(context: Context, bundle: Digest | None) -> Digest | None:
+    """The payload of a bundle, its files where workers find them."""
+    if bundle is None:
+        return None
+    manifest = get_document(context.store, BundleManifest, bundle)
+    materialise(context, manifest)
+    return manifest.payload_digest
 
 
-def _hear(context: Context, pack: Pack, payloads: dict[str, Path]) -> dict[str, pd.DataFrame]:
-    label = f"score on {pack.name}"
-    return compute.hypotheses(
-        payloads, pack.utterances, pack.root, on_progress=lambda done, total: context.progress(label, done, total)
-    )
-
-
-def _timing_report(
+def hear_packs(
     context: Context,
-    family: str,
-    payload_digest: Digest,
-    stable_payload: Digest | None,
-    payloads: dict[str, Path],
-    pack: Pack,
-    policy: FamilyPolicy,
-) -> TimingReport:
-    context.progress("timing pass", 0, 1)
-    count = min(TIMED_UTTERANCES, len(pack.utterances))
-    sample = pack.utterances.sample(count, random_state=policy.statistics.seed)
-    timing = compute.timings(payloads, sample, pack.root)
-    context.progress("timing pass", 1, 1)
-    own, other = timing.tables["candidate"], timing.tables.get("stable")
-    rtf = real_time_factor(own)
-    return TimingReport(
-        family=family,
-        payload_digest=payload_digest,
-        stable_payload=stable_payload,
-        final_ms=quantiles(own["final_ms"]),
-        first_partial_ms=quantiles(own["first_partial_ms"].dropna()) if own["first_partial_ms"].notna().any() else None,
-        stable_final_ms=quantiles(other["final_ms"]) if other is not None else None,
-        rtf=rtf,
-        stable_rtf=real_time_factor(other) if other is not None else None,
-        peak_memory_mb=timing.peak_memory_mb,
-        cost_usd_per_audio_hour=rtf * policy.envelope.price_usd_per_core_hour,
+    run: str,
+    payloads: Sequence[Digest],
+    packs: Sequence[Pack],
+    run_shards: RunShards,
+    streams: Sequence[Wanted] = (),
+) -> dict[Digest, Mapping[str, Outputs]]:
+    """What each payload gives for each whole pack, and for `streams`; by the payload's digest and the pack's name."""
+    from evalpacks.metrics import Outputs
+
+    settings = context.settings
+    whole = [
+        Wanted(payload, pack.name, pack.digest, "batch", range(len(pack.utterances)))
+        for pack in packs
+        for payload in payloads
+    ]
+    planned = shards.plan([*whole, *streams], size=settings.compute.shard, lock=shards.runtime_lock(settings))
+    heard = shards.collect(
+        settings, run, planned, run_shards, on_progress=lambda done, total: context.progress("score", done, total)
     )
+    tables = shards.tables(heard)
+    return {
+        payload: {
+            pack.name: Outputs(tables[payload, pack.name, "batch"], tables.get((payload, pack.name, "stream")))
+            for pack in packs
+        }
+        for payload in payloads
+    }
 
 
-def real_time_factor(table: pd.DataFrame) -> float:
-    """Seconds of compute a second of audio."""
-    return float(table["compute_s"].sum() / table["audio_s"].sum())
+def _streams(context: Context, arms: Arms, packs: Sequence[Pack], policy: FamilyPolicy) -> list[Wanted]:
+    """Samples of the packs that a gate with a streaming metric asks about, for candidate and stable where they stream.
 
+    The full-precision parent is compared by its final texts alone.
+    """
+    from evalpacks.metrics import METRICS
 
-def quantiles(values: pd.Series[float]) -> Quantiles:
-    """p50, p95, p99 and maximum of a column, in its own unit."""
-    p50, p95, p99, maximum = (float(values.quantile(share)) for share in (0.5, 0.95, 0.99, 1.0))
-    return Quantiles(n=len(values), p50=p50, p95=p95, p99=p99, maximum=maximum)
+    asked = {gate.pack for gate in policy.quality if METRICS[gate.metric].needs_stream}
+    streamed = [pack for pack in packs if pack.name in asked]
+    if not streamed:
+        return []
+    statistics = policy.statistics
+    payloads = [payload for payload in dict.fromkeys((arms.candidate, arms.stable)) if payload]
+    streaming = [p for p in payloads if compute.shared(compute.streams, payload_folder(context.home, p))]
+    samples = {p.name: shards.stream_sample(p, statistics.stream_utterances, statistics.seed) for p in streamed}
+    return [
+        Wanted(payload, pack.name, pack.digest, "stream", samples[pack.name], statistics.chunk_ms)
+        for pack in streamed
+        for payload in streaming
+    ]

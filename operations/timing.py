@@ -1,0 +1,142 @@
+"""The exclusive timing pass of a release: how fast, how large and how dear candidate and stable are (R3).
+
+Boundary: runs models in processes of their own, alone on the machine; puts one document in the store.
+Invariants: candidate and stable are measured in the same pass, taking turns utterance by utterance; peak memory is that
+of a process that loads one payload and nothing else; a transcript is shown only where the pack's consent allows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from contracts.digest import Digest
+from contracts.policy import FamilyPolicy, Statistics
+from contracts.registry_entry import ResourceEnvelope
+from contracts.reports import Quantiles, StreamTimeline, TimelineEvent, TimingReport
+from operations import compute
+from operations.context import Context, put
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from evalpacks.pack import Pack
+
+WARM_UP = 5
+"""Utterances heard before anything is measured: caches are filled, lazy parts of an engine are loaded."""
+
+
+class Measured(NamedTuple):
+    """One payload's figures: distributions in ms (None where there is no such moment), MB, US dollars an audio hour."""
+
+    final_ms: Quantiles
+    first_partial_ms: Quantiles | None
+    first_stable_ms: Quantiles | None
+    endpoint_ms: Quantiles | None
+    rtf: float
+    peak_memory_mb: float
+    cost_usd_per_audio_hour: float
+
+
+def timing_report(
+    context: Context,
+    policy: FamilyPolicy,
+    pack: Pack,
+    *,
+    payload_digest: Digest,
+    stable_payload: Digest | None,
+    folders: Mapping[str, Path],
+) -> TimingReport:
+    """Time the payloads in `folders` (`candidate`, perhaps `stable`) on a seeded sample of the pack."""
+    settings = policy.statistics
+    count = min(settings.timed_utterances, len(pack.utterances))
+    sample = pack.utterances.sample(count, random_state=settings.seed)
+    steps = len(folders) + 1
+    context.progress("timing pass", 0, steps)
+    memory = {}
+    for done, (name, folder) in enumerate(folders.items(), 1):
+        memory[name] = compute.alone(_peak_memory_mb, folder, sample.head(WARM_UP), pack.root)
+        context.progress("timing pass", done, steps)
+    tables, timeline = compute.alone(_time, dict(folders), sample, pack, settings)
+    context.progress("timing pass", steps, steps)
+    measured = {name: _measured(tables[name], memory[name], policy.envelope) for name in folders}
+    return TimingReport(
+        family=policy.family,
+        payload_digest=payload_digest,
+        stable_payload=stable_payload,
+        utterances=count,
+        timeline=put(context, timeline)[0] if timeline else None,
+        **measured["candidate"]._asdict(),
+        **_of_stable(measured.get("stable")),
+    )
+
+
+def _of_stable(measured: Measured | None) -> dict[str, Any]:
+    figures = measured._asdict() if measured else dict.fromkeys(Measured._fields)
+    return {f"stable_{name}": value for name, value in figures.items()}
+
+
+def _peak_memory_mb(payload: Path, utterances: pd.DataFrame, root: Path) -> float:
+    from speech.memory import peak_memory_mb
+    from speech.run import run_pack
+
+    run_pack(compute.runtime(payload), utterances, root)
+    return peak_memory_mb()
+
+
+def _time(
+    folders: Mapping[str, Path], sample: pd.DataFrame, pack: Pack, settings: Statistics
+) -> tuple[dict[str, pd.DataFrame], StreamTimeline | None]:
+    from speech.run import run_pack, time_pack
+
+    runtimes = {name: compute.runtime(folder) for name, folder in folders.items()}
+    for runtime in runtimes.values():
+        run_pack(runtime, sample.head(WARM_UP), pack.root)
+    tables = time_pack(runtimes, sample, pack.root, chunk_ms=settings.chunk_ms)
+    return tables, _timeline(folders["candidate"], pack, settings.chunk_ms)
+
+
+def _timeline(payload: Path, pack: Pack, chunk_ms: int) -> StreamTimeline | None:
+    """The longest utterance of a pack whose consent lets it be shown, as the payload streams it."""
+    from speech.run import hear, read_audio
+
+    runtime = compute.runtime(payload)
+    if not pack.meta.show_transcripts or not runtime.streaming:
+        return None
+    row = pack.utterances.nlargest(1, "duration_s").to_dict("records")[0]
+    heard = hear(runtime, read_audio(pack.root / str(row["path"]), runtime.sample_rate_hz), chunk_ms=chunk_ms)
+    return StreamTimeline(
+        pack=pack.name,
+        utterance_id=str(row["utterance_id"]),
+        reference=str(row["text"]),
+        duration_s=float(row["duration_s"]),
+        chunk_ms=chunk_ms,
+        events=tuple(TimelineEvent(**event._asdict()) for event in heard.events),
+    )
+
+
+def _measured(table: pd.DataFrame, peak_memory_mb: float, envelope: ResourceEnvelope) -> Measured:
+    from evalpacks.metrics.cost import cost_usd_per_audio_hour
+    from evalpacks.metrics.latency import quantiles, real_time_factor
+
+    def distribution(column: str) -> Quantiles | None:
+        values = table[column].dropna()
+        return quantiles(values) if len(values) else None
+
+    rtf = real_time_factor(table["compute_s"], table["audio_s"])
+    return Measured(
+        final_ms=quantiles(table["final_ms"]),
+        first_partial_ms=distribution("first_partial_ms"),
+        first_stable_ms=distribution("first_stable_ms"),
+        endpoint_ms=distribution("endpoint_ms"),
+        rtf=rtf,
+        peak_memory_mb=peak_memory_mb,
+        cost_usd_per_audio_hour=cost_usd_per_audio_hour(
+            rtf=rtf,
+            cpu_cores=envelope.cpu_cores,
+            peak_memory_mb=peak_memory_mb,
+            usd_per_core_hour=envelope.price_usd_per_core_hour,
+            usd_per_gb_hour=envelope.price_usd_per_gb_hour,
+        ),
+    )
