@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -321,7 +321,15 @@ def _check_slices(meta: PackMeta, table: pd.DataFrame) -> None:
 
 def _ids(table: pd.DataFrame, wrong: pd.Series[bool]) -> str:
     """How many rows are wrong, and the first few by id; never their text."""
-    rows = table.loc[wrong, "utterance_id"]
-    named = ", ".join(str(value) for value in rows.head(_SHOWN))
-    more = ", ..." if len(rows) > _SHOWN else ""
-    return f"{len(rows)} row{'' if len(rows) == 1 else 's'} ({named}{more})"
+    return counted("row", [str(value) for value in table.loc[wrong, "utterance_id"]])
+
+
+def counted(noun: str, names: Sequence[str], count: int | None = None) -> str:
+    """How many there are (`count`, where not all are named), and the first few by name.
+
+    >>> counted("row", ["a"]), counted("row", ["a", "b", "c", "d"])
+    ('1 row (a)', '4 rows (a, b, c, ...)')
+    """
+    count = len(names) if count is None else count
+    named = f" ({', '.join(names[:_SHOWN])}{', ...' if count > _SHOWN else ''})" if names else ""
+    return f"{count} {noun}{'' if count == 1 else 's'}{named}"

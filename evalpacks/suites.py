@@ -51,6 +51,16 @@ def pack(*, rates: Sequence[int], slices: Sequence[str], slice_value: str, colum
     return suite
 
 
+def is_suite(value: object) -> bool:
+    """Whether parsed JSON has the form of a suite."""
+    if not isinstance(value, dict) or not isinstance(value.get("expectations"), list):
+        return False
+    return all(
+        isinstance(one, dict) and isinstance(one.get("type"), str) and isinstance(one.get("kwargs"), dict)
+        for one in value["expectations"]
+    )
+
+
 def added(stored: Suite, standard: Suite) -> Suite:
     """The stored suite without what the standard one has: what people added to it."""
     known = [_meaning(expectation) for expectation in standard["expectations"]]

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
 import click
+
+EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+EFFECT = 0.03
+"""Rise of WER, a fraction, that a pack is planned to find."""
 
 
 @click.group()
@@ -75,12 +84,120 @@ def pack_build(name: str) -> None:
 @pack.command("show")
 @click.argument("name")
 def pack_show(name: str) -> None:
-    """What a pack holds: digest, slices, sizes."""
+    """What a pack holds: speakers, words and minutes of every slice."""
     from evalpacks.pack import load
+    from flows.commands.pack_text import contents
+    from operations.pack_audit import pack_folder
+
+    _print(contents(load(pack_folder(name))))
+
+
+@pack.command("new")
+@click.argument("name")
+@click.option("--from", "source", required=True, type=FOLDER, help="Folder of mono 16-bit WAV or FLAC recordings.")
+@click.option("--table", type=EXISTING, default=None, help="CSV, JSON Lines or Parquet: path or utterance_id, text, "
+              "speaker, slice columns.  [default: utterances.* of the folder]")  # fmt: skip
+@click.option("--source", "origin", required=True, help="Where the recordings come from, in words.")
+@click.option("--licence", required=True, help="What they may be used for, e.g. CC-BY-4.0.")
+@click.option("--consent", required=True, help="What the speakers agreed to, in words.")
+@click.option("--title", default=None, help="One line that describes the pack.  [default: its name]")
+@click.option("--language", default=None, help="ISO 639 code of all utterances; without it the table has `language`.")
+@click.option("--slices", default="", help="Columns of the table whose values are slices, separated by commas.")
+@click.option("--protected", multiple=True, metavar="SLICE", help="A slice that must not get worse, e.g. accent=us.")
+@click.option("--high-risk", multiple=True, metavar="SLICE", help="A slice that always asks for manual review.")
+@click.option("--min-speakers", type=click.IntRange(1), default=10, show_default=True, help="Of a protected slice.")
+@click.option("--min-words", type=click.IntRange(1), default=100, show_default=True, help="Of a protected slice.")
+@click.option("--show-transcripts", is_flag=True, help="Consent and licence let reports show transcripts.")
+def pack_new(name: str, source: Path, table: Path | None, language: str | None, **options: Any) -> None:
+    """Make a pack in data/packs/NAME from a folder of recordings and a table of what is said in them.
+
+    Recordings are copied as they are (FLAC is decoded); other forms are refused with the way to convert them. Ends with
+    what `soundcheck pack check` says, and with its exit status.
+    """
+    from evalpacks.pack_new import create
+    from flows.commands.pack_text import taken
+    from flows.commands.shared import progress_bars
     from operations.settings import find_settings
 
-    found = load(find_settings().pack(name))
-    click.echo(f"{found.name} {found.digest[:12]}: {len(found.utterances)} utterances")
-    for column in found.slices:
-        counts = found.utterances[column].value_counts()
-        click.echo(f"  {column}: " + ", ".join(f"{value} {count}" for value, count in counts.items()))
+    card = {
+        "name": name,
+        "title": options["title"] or name,
+        "source": options["origin"],
+        "licence": options["licence"],
+        "consent": options["consent"],
+        "slices": [column for column in options["slices"].split(",") if column],
+        "protected": options["protected"],
+        "high_risk": options["high_risk"],
+        "min_support": {"speakers": options["min_speakers"], "words": options["min_words"]},
+        "show_transcripts": options["show_transcripts"],
+    }
+    target = find_settings().pack(name)
+    with progress_bars() as progress:
+        made = create(
+            target, source=source, table=table, card=card, language=language,
+            on_progress=lambda done, total: progress(f"pack {name}", done, total),
+        )  # fmt: skip
+    _print(taken(made))
+    _check(str(target), against=(), normalizer=None, effect=EFFECT, as_json=False)
+
+
+@pack.command("check")
+@click.argument("name")
+@click.option("--against", multiple=True, type=EXISTING, help="A training data manifest (sha256, speaker) that the "
+              "pack must share nothing with.  [default: those of the project's candidates]")  # fmt: skip
+@click.option("--normalizer", type=click.Choice(["none", "basic", "english"]), default=None,
+              help="That scores the pack.  [default: those of the families it judges, else none]")  # fmt: skip
+@click.option("--effect", type=click.FloatRange(0.01, 1, min_open=True), default=EFFECT, show_default=True,
+              help="Rise of WER that it should find (0.03 is 3 points).")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+def pack_check(name: str, against: tuple[Path, ...], normalizer: str | None, effect: float, as_json: bool) -> None:
+    """Is a pack (a name, or a folder) fit to judge a release, and what could it show?
+
+    Exit status: 0 no error (warnings may be there), 1 errors, 2 there is no such pack.
+    """
+    _check(name, against=against, normalizer=normalizer, effect=effect, as_json=as_json)
+
+
+def _check(name: str, *, against: tuple[Path, ...], normalizer: str | None, effect: float, as_json: bool) -> None:
+    from flows.commands.pack_text import report
+    from flows.commands.shared import progress_bars, say
+    from operations.pack_audit import audit
+
+    with progress_bars() as progress:
+        found = audit(
+            name, against=against, normalizer=normalizer, effect=effect,
+            on_progress=lambda done, total: progress("recordings", done, total),
+        )  # fmt: skip
+    if as_json:
+        say(found.as_json())
+    else:
+        _print(report(found))
+    raise SystemExit(int(found.count("error") > 0))
+
+
+@pack.command("diff")
+@click.argument("before")
+@click.argument("after")
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+def pack_diff(before: str, after: str, as_json: bool) -> None:
+    """What changed between two packs (names, or folders), and whether scores on both can be compared.
+
+    Exit status: 0 the same pack, 1 different.
+    """
+    from evalpacks.pack import load
+    from evalpacks.pack_diff import diff
+    from flows.commands.pack_text import difference
+    from flows.commands.shared import say
+    from operations.pack_audit import pack_folder
+
+    found = diff(load(pack_folder(before)), load(pack_folder(after)))
+    if as_json:
+        say(found.as_json())
+    else:
+        _print(difference(found, (before, after)))
+    raise SystemExit(int(not found.equal))
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(line)
