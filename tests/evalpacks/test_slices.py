@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from contracts.errors import WrongCall
 from evalpacks.metrics.words import edit_counts
-from evalpacks.slices import parse, slice_masks, slice_names
+from evalpacks.slices import parse, slice_masks, slice_names, slice_sums
 
 TABLE = pd.DataFrame(
     {
@@ -53,6 +54,31 @@ def test_a_column_that_is_not_there_is_named() -> None:
     assert str(error.value) == (
         "a slice names a column that is not there\n  got: 'device'\n  expected: one of accent, noise, text"
     )
+
+
+def test_only_texts_are_labels() -> None:
+    table = pd.DataFrame({"snr": ["5db", 5, None, float("nan"), "5db"]}, dtype=object)
+    assert slice_names(table, ["snr"]) == ["snr=5db"]
+    masks = slice_masks(table, ["snr=5db", "snr=5", "snr=nan"])
+    assert {name: int(mask.sum()) for name, mask in masks.items()} == {"snr=5db": 2, "snr=5": 0, "snr=nan": 0}
+
+
+def test_an_empty_table_has_no_slices_and_empty_sums() -> None:
+    empty = TABLE.iloc[:0]
+    assert slice_names(empty, ["accent", "accent&noise"]) == []
+    masks = slice_masks(empty, ["overall", "accent=us"])
+    assert slice_sums(masks, edit_counts([], [])) == {"overall": [0, 0, 0, 0], "accent=us": [0, 0, 0, 0]}
+
+
+@given(data=st.data(), size=st.integers(0, 40))
+def test_sums_are_those_of_the_utterances_in_the_slice(data: st.DataObject, size: int) -> None:
+    def column(element: st.SearchStrategy[int]) -> list[int]:
+        return data.draw(st.lists(element, min_size=size, max_size=size))
+
+    counts = [np.array(column(st.integers(0, 2**40)), dtype=np.int64) for _ in range(3)]
+    mask = np.array(column(st.integers(0, 1)), dtype=np.bool_)
+    expected = [sum(int(count) for count in values[mask]) for values in counts]
+    assert slice_sums({"some": mask}, counts) == {"some": expected}
 
 
 @given(labels=st.lists(st.sampled_from(["x", "y", "z"]), min_size=1, max_size=30), data=st.data())
