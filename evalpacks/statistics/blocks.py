@@ -13,6 +13,7 @@ the standard error, 1.6% of it with 2,048 blocks; a slice with fewer units than 
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,14 +71,18 @@ class Block(NamedTuple):
     Attributes:
         population: of the pair; blocks of one population and unit are resampled together.
         columns: numerator and denominator of each ratio whose sum is the harm, shape (units, 2) or (units, 4).
-        present: which units are in the slice, shape (units,).
-        unit, units, speakers, utterances: what a unit is, and how many of each the slice has.
+        estimate: the harm, NaN where a ratio has no denominator.
+        residuals: what each unit adds to the harm, linearised, shape (units,); rounding is zero.
+        unit, resampled: what a unit is, and how many the slice has after dealing: what a bound rests on.
+        units, speakers, utterances: how many of each the slice has.
     """
 
     population: str
     columns: Floats
-    present: npt.NDArray[np.bool_]
+    estimate: float
+    residuals: Floats
     unit: Unit
+    resampled: int
     units: int
     speakers: int
     utterances: int
@@ -85,7 +90,7 @@ class Block(NamedTuple):
     @property
     def has_rate(self) -> bool:
         """Whether each ratio has a denominator."""
-        return bool((self.columns[:, 1::2].sum(axis=0) > 0).all())
+        return not math.isnan(self.estimate)
 
     @property
     def equal(self) -> bool:
@@ -93,20 +98,9 @@ class Block(NamedTuple):
         return not self.columns[:, 0::2].any()
 
     @property
-    def resampled(self) -> int:
-        """Units of the slice after dealing: what a bound rests on."""
-        return int(self.present.sum())
-
-    @property
-    def estimate(self) -> float:
-        """The harm."""
-        return float(sum_of_ratios(self.columns.sum(axis=0))[0])
-
-    def residuals(self) -> Floats:
-        """What each unit adds to the harm, linearised, shape (units,); rounding is zero."""
-        terms = self.columns * sum_of_ratios(self.columns.sum(axis=0))[1]
-        residuals: Floats = terms.sum(axis=1)
-        return np.where(np.abs(residuals) < 1e-9 * np.abs(terms).max(initial=0.0), 0.0, residuals)
+    def standard_error(self) -> float:
+        """Of the harm."""
+        return math.sqrt(float(self.residuals @ self.residuals))
 
 
 class Arranged(NamedTuple):
@@ -227,17 +221,38 @@ def _arranged(pair: Paired, units: _Units, unit: Unit, speakers: int) -> Arrange
             expected="numerators and denominators per utterance",
             next_step="leave utterances that the metric says nothing of at denominator 0",
         )
-    block = Block(
+    harm = _block(pair, _columns(sums, pair.better, 0.0), codes, unit, speakers)
+    if not pair.relative_margin:
+        return Arranged(harm, None)
+    beyond = _columns(sums, pair.better, pair.relative_margin)
+    return Arranged(harm, _block(pair, beyond, codes, unit, speakers))
+
+
+def _block(pair: Paired, columns: Floats, codes: Integers, unit: Unit, speakers: int) -> Block:
+    estimate, residuals = _linearised(columns)
+    return Block(
         population=pair.population,
-        columns=_columns(sums, pair.better, 0.0),
-        present=np.bincount(codes, minlength=units.size) > 0,
+        columns=columns,
+        estimate=estimate,
+        residuals=residuals,
         unit=unit,
-        units=speakers if unit == "speaker" else len(inside),
+        resampled=int((np.bincount(codes, minlength=len(columns)) > 0).sum()),
+        units=speakers if unit == "speaker" else len(codes),
         speakers=speakers,
-        utterances=len(inside),
+        utterances=len(codes),
     )
-    excess = block._replace(columns=_columns(sums, pair.better, pair.relative_margin)) if pair.relative_margin else None
-    return Arranged(block, excess)
+
+
+def _linearised(columns: Floats) -> tuple[float, Floats]:
+    """Estimate and residuals of a block with these columns."""
+    sums = columns.sum(axis=0)
+    if not (sums[1::2] > 0).all():
+        return math.nan, np.zeros(len(columns))
+    harm, gradient = sum_of_ratios(sums)
+    terms = columns * gradient
+    residuals: Floats = terms.sum(axis=1)
+    residuals[np.abs(residuals) < 1e-9 * np.abs(terms).max()] = 0.0
+    return float(harm), residuals
 
 
 def _counts(pair: Paired) -> list[npt.ArrayLike]:

@@ -27,13 +27,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from evalpacks.statistics.blocks import Block, Floats, Paired, Unit, arrange, sign_error, stream_of, sum_of_ratios
+from evalpacks.statistics.blocks import (
+    Block,
+    Floats,
+    Integers,
+    Paired,
+    Unit,
+    arrange,
+    sign_error,
+    stream_of,
+    sum_of_ratios,
+)
 
 _FLOOR = 1 / 3.74
-_CHUNK_CELLS = 1 << 22
+_CHUNK_CELLS = 1 << 18
+"""Counts of units that are held at once: they stay in the cache of the processor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +106,7 @@ def _studentised(blocks: Sequence[Block | None], *, replicates: int, seed: int) 
     """
     groups: dict[tuple[str, Unit], dict[int, Block]] = {}
     for index, block in enumerate(blocks):
-        if block is not None and block.has_rate and block.residuals().any():
+        if block is not None and block.has_rate and block.residuals.any():
             groups.setdefault((block.population, block.unit), {})[index] = block
     result: list[Floats | None] = [None] * len(blocks)
     for key, members in groups.items():
@@ -108,8 +120,15 @@ def _studentised(blocks: Sequence[Block | None], *, replicates: int, seed: int) 
 
 def _moments(block: Block) -> Floats:
     """The columns of a block and the products of each two of them, shape (units, columns + products)."""
-    left, right = np.triu_indices(block.columns.shape[1])
+    left, right = _products(block.columns.shape[1])
     return np.hstack([block.columns, block.columns[:, left] * block.columns[:, right]])
+
+
+@lru_cache
+def _products(columns: int) -> tuple[Integers, Integers]:
+    """Which two columns are multiplied, each pair once."""
+    left, right = np.triu_indices(columns)
+    return left, right
 
 
 def _resampled(table: Floats, replicates: int, generator: np.random.Generator) -> Floats:
@@ -128,8 +147,8 @@ def _resampled(table: Floats, replicates: int, generator: np.random.Generator) -
 def _t_values(block: Block, sums: Floats) -> Floats:
     """(H* - H) / SE* of each replicate, shape (replicates,); `sums` as `_moments` has its columns."""
     width = block.columns.shape[1]
-    left, right = np.triu_indices(width)
-    floor = _FLOOR * float(np.abs(block.residuals()).max())
+    left, right = _products(width)
+    floor = _FLOOR * float(np.abs(block.residuals).max())
     with np.errstate(divide="ignore", invalid="ignore"):
         harm, gradient = sum_of_ratios(sums[:, :width])
         weights = gradient[:, left] * gradient[:, right] * np.where(left == right, 1, 2)
@@ -151,7 +170,7 @@ def _reaches(blocks: Sequence[Block], samples: Sequence[Floats | None], alpha: f
     joint = [sample for sample, enough in zip(samples, possible, strict=True) if enough and sample is not None]
     width = _joint_quantile(joint, alpha)
     return [
-        math.inf if not enough else 0.0 if sample is None else width * _standard_error(block)
+        math.inf if not enough else 0.0 if sample is None else width * block.standard_error
         for block, sample, enough in zip(blocks, samples, possible, strict=True)
     ]
 
@@ -172,7 +191,7 @@ def _own_bound(block: Block, sample: Floats | None, alpha: float) -> float:
     if sample is None:
         return block.estimate
     quantile = max(-_own_quantile(sample, alpha), _student_quantile(block.resampled, alpha))
-    return block.estimate + quantile * _standard_error(block)
+    return block.estimate + quantile * block.standard_error
 
 
 def _excess_bound(harm: Block, excess: Block, sample: Floats | None, alpha: float) -> float:
@@ -191,10 +210,6 @@ def _student_quantile(units: int, alpha: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(units - 1, 1 - alpha)) * math.sqrt(units / (units - 1))
-
-
-def _standard_error(block: Block) -> float:
-    return math.sqrt(float((block.residuals() ** 2).sum()))
 
 
 def _interval(pair: Paired, block: Block, *, reach: float, own: float, excess: float | None) -> Interval:
