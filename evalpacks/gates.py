@@ -267,10 +267,12 @@ def _mixed_up(score: ScoreReport, timing: TimingReport, safety: SafetyReport) ->
     return [Verdict(value=Value.ERROR, reasons=(fault,)) for fault in faults]
 
 
-def waivable(score: ScoreReport, timing: TimingReport, policy: FamilyPolicy) -> list[Comparison]:
-    """The comparisons that only a signed waiver lets go on: those Inconclusive when the exchange is settled (R4.2)."""
+def stopping(
+    score: ScoreReport, timing: TimingReport, policy: FamilyPolicy, waivers: Mapping[Digest, SignedWaiver]
+) -> list[Comparison]:
+    """The comparisons that stop a release, as the exchange left them, worst first: neither Pass nor waived."""
     rows = exchange.settle(score.comparisons, timing, policy.exchange)
-    return [row for row in by_severity(rows) if row.verdict.value == Value.INCONCLUSIVE]
+    return [row for row in by_severity(rows) if _as_waived(row, score, waivers).value != Value.PASS]
 
 
 def manual_review(score: ScoreReport) -> tuple[str, ...]:

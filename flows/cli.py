@@ -20,6 +20,7 @@ from contracts.errors import SoundcheckError
 COMMANDS = {
     "release": "release",
     "approve": "release",
+    "waive": "release",
     "rollback": "rollback",
     "status": "rollback",
     "restore": "rollback",

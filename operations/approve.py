@@ -2,11 +2,13 @@
 
 Boundary: the store, the ledger, the approvers' file.
 Invariants: an approval counts for the evidence digest it names and for no other (fault 36); a reject is final for that
-evidence; an unsigned decision counts only where the policy says `mode: ui`.
+evidence; an unsigned decision counts only where the policy says `mode: ui`; approvals suffice only when every high-risk
+slice was reviewed by somebody who says yes (R4.6) and every waiver that the gates relied on still holds (R4.2).
 """
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
 
 from pydantic import JsonValue
@@ -15,10 +17,12 @@ from contracts.approval import Approval, Decision, Evidence
 from contracts.digest import Digest, short
 from contracts.errors import Refused, SoundcheckError, WrongCall
 from contracts.policy import FamilyPolicy
+from contracts.reports import GateReport, ScoreReport
 from contracts.verdict import Value, Verdict
 from operations import keys
 from operations.context import Context, log, once, put
-from operations.gate import Stopped
+from operations.gate import Stopped, previous_policy
+from operations.waive import holding
 from registry.approvals import judge_decisions, read_approval
 from registry.documents import get_document
 from registry.signing import APPROVAL_TYPE, sign
@@ -28,9 +32,6 @@ def evidence(
     context: Context, family: str, captured: dict[str, Digest], steps: dict[str, Digest], version: str
 ) -> Digest:
     """Gather what the approver is shown; the event `request_approval` names it. Returns the evidence digest."""
-    state = context.ledger(family).state()
-    history = [move.release for move in state.history if move.kind == "promote" and move.release]
-    previous = state.releases[history[-1]].steps["capture"].outputs.get("policy") if history else None
     document = Evidence(
         family=family,
         version=version,
@@ -42,8 +43,8 @@ def evidence(
         replay_report=steps["replay_report"],
         canary_report=steps["canary_report"],
         policy=captured["policy"],
-        previous_policy=previous,
-        rollback_target=state.current,
+        previous_policy=previous_policy(context, family),
+        rollback_target=context.ledger(family).state().current,
     )
 
     def body() -> tuple[dict[str, Digest], dict[str, JsonValue]]:
@@ -68,8 +69,16 @@ def record(
     note: str = "",
     reviewed_slices: tuple[str, ...] = (),
 ) -> Digest:
-    """Write a decision into the ledger; signed by the named key, else unsigned, as the form gives it."""
+    """Write a decision into the ledger; signed by the named key, else unsigned, as the form gives it.
+
+    Refused where a signed yes leaves a high-risk slice that nobody has reviewed (R4.6); the form asks again instead.
+    """
     release = _release_of(context, family, evidence_digest)
+    if key_name and decision == "promote":
+        policy = get_document(context.store, Evidence, evidence_digest).policy
+        given = decisions(context, get_document(context.store, FamilyPolicy, policy), evidence_digest)
+        seen = _reviewed(given) | set(reviewed_slices)
+        _refuse_unreviewed(family, evidence_digest, _unreviewed(context, evidence_digest, seen))
     signer = keys.load(context, key_name) if key_name else None
     approval = Approval(
         family=family,
@@ -126,7 +135,7 @@ def outcome(context: Context, policy: FamilyPolicy, evidence_digest: Digest) -> 
         given, quorum=policy.approvals.quorum, mandatory=policy.approvals.mandatory, builder=keys.BUILDER
     )
     if verdict.value == Value.PASS:
-        return "promote"
+        return None if _unreviewed(context, evidence_digest, _reviewed(given)) else "promote"
     if verdict.value == Value.FAIL:
         return "reject"
     return "hold" if given and given[-1].decision == "hold" else None
@@ -146,6 +155,9 @@ def rejection(context: Context, policy: FamilyPolicy, release: Digest, evidence_
 def require_approval(context: Context, policy: FamilyPolicy, evidence_digest: Digest) -> list[str]:
     """Names of those who said yes; Refused when that is not enough, or too late (R8.1)."""
     decision = outcome(context, policy, evidence_digest)
+    given = [row for row in decisions(context, policy, evidence_digest) if row.decision == "promote"]
+    if given:
+        _refuse_unreviewed(policy.family, evidence_digest, _unreviewed(context, evidence_digest, _reviewed(given)))
     if decision != "promote":
         raise Refused(
             f"the evidence is not approved ({decision or 'no answer yet'})",
@@ -153,7 +165,7 @@ def require_approval(context: Context, policy: FamilyPolicy, evidence_digest: Di
             expected=f"{policy.approvals.quorum} approval(s)",
             next_step=f"soundcheck approve {policy.family} --key KEY --evidence {evidence_digest} --decision promote",
         )
-    given = [row for row in decisions(context, policy, evidence_digest) if row.decision == "promote"]
+    _refuse_lapsed_waivers(context, policy.family, evidence_digest)
     asked = next(
         event.at
         for event in context.ledger(policy.family).events()
@@ -169,6 +181,46 @@ def require_approval(context: Context, policy: FamilyPolicy, evidence_digest: Di
             next_step="release again, so that the evidence is fresh",
         )
     return sorted({row.approver for row in given})
+
+
+def _reviewed(given: list[Approval]) -> set[str]:
+    """The slices that those who say yes have looked at."""
+    return {name for row in given if row.decision == "promote" for name in row.reviewed_slices}
+
+
+def _unreviewed(context: Context, evidence_digest: Digest, seen: set[str]) -> list[str]:
+    """High-risk slices that are not among those seen; `pack/slice`, or the slice alone, names one."""
+    shown = get_document(context.store, Evidence, evidence_digest)
+    wanted = get_document(context.store, GateReport, shown.gate_report).manual_review
+    return [name for name in wanted if name not in seen and name.partition("/")[2] not in seen]
+
+
+def _refuse_unreviewed(family: str, evidence_digest: Digest, missing: list[str]) -> None:
+    if missing:
+        yes = f"soundcheck approve {family} --key KEY --evidence {evidence_digest} --decision promote"
+        raise Refused(
+            "high-risk slices were not reviewed",
+            where=f"{family}, evidence {short(evidence_digest)}",
+            got=", ".join(missing),
+            expected="each looked at by a person who says yes (R4.6)",
+            next_step=" ".join([yes, *(f"--reviewed {shlex.quote(name)}" for name in missing)]),
+        )
+
+
+def _refuse_lapsed_waivers(context: Context, family: str, evidence_digest: Digest) -> None:
+    """The gates may have relied on a waiver whose key was revoked since (R4.2)."""
+    shown = get_document(context.store, Evidence, evidence_digest)
+    payload = get_document(context.store, ScoreReport, shown.score_report).payload_digest
+    relied = get_document(context.store, GateReport, shown.gate_report).waivers
+    lapsed = set(relied) - set(holding(context, family, payload=payload, policy=shown.policy))
+    if lapsed:
+        raise Refused(
+            "a waiver that the gates relied on no longer holds",
+            where=f"{family}, evidence {short(evidence_digest)}",
+            got=", ".join(sorted(short(digest) for digest in lapsed)),
+            expected="waivers signed by approvers whose keys are not revoked",
+            next_step=f"soundcheck release {family}, so that the gates judge again",
+        )
 
 
 def _release_of(context: Context, family: str, evidence_digest: Digest) -> str:

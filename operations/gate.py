@@ -15,6 +15,7 @@ from contracts.reports import Comparison, GateReport, SafetyReport, ScoreReport,
 from contracts.train_manifest import TrainManifest
 from contracts.verdict import Value, Verdict, worst
 from operations.context import Context, once, put
+from operations.waive import commands, holding, stopping
 from registry.documents import get_document
 
 
@@ -41,9 +42,16 @@ class Stopped(Refused):
 
 
 def gate(context: Context, family: str, captured: dict[str, Digest], scored: dict[str, Digest]) -> dict[str, Digest]:
-    """Outputs: `gate_report`; raises Stopped after the verdict is in the ledger."""
+    """Outputs: `gate_report`; raises Stopped after the verdict is in the ledger.
+
+    Waivers that hold now are inputs, so that one more, or one less, asks the gates again.
+    """
+    waivers = holding(context, family, payload=captured["payload"], policy=captured["policy"])
+    previous = previous_policy(context, family)
     inputs = {name: scored[name] for name in ("score_report", "timing_report", "safety_report")}
     inputs |= {"policy": captured["policy"], "train_manifest": captured["train_manifest"]}
+    inputs |= {"previous_policy": previous} if previous else {}
+    inputs |= {f"waiver.{number}": digest for number, digest in enumerate(sorted(waivers))}
 
     def body() -> tuple[dict[str, Digest], dict[str, JsonValue]]:
         from evalpacks import gates
@@ -54,31 +62,51 @@ def gate(context: Context, family: str, captured: dict[str, Digest], scored: dic
         timing = get_document(store, TimingReport, scored["timing_report"])
         safety = get_document(store, SafetyReport, scored["safety_report"])
         manifest = get_document(store, TrainManifest, captured["train_manifest"])
-        report = gates.gate(score, timing, safety, policy)
+        before = get_document(store, FamilyPolicy, previous) if previous else None
+        report = gates.gate(score, timing, safety, policy, previous=before, waivers=waivers)
         origin = provenance(manifest, policy)
         report = report.model_copy(update={"provenance": origin, "verdict": worst([report.verdict, origin])})
         (digest,) = put(context, report)
         facts: dict[str, JsonValue] = {"version": manifest.version, "verdict": report.verdict.value.value}
-        failed = hardest(score)
         if report.verdict.value != Value.PASS:
             facts["reasons"] = list(report.verdict.reasons[:10])
-            if failed:
-                facts |= {"slice": failed.slice, "metric": failed.metric, "estimate": failed.estimate,
-                          "lower": failed.lower, "upper": failed.upper, "margin": failed.margin}  # fmt: skip
+            failed = gates.stopping(score, timing, policy, waivers)
+            facts |= _figures(failed[0]) if failed else {}
         return {"gate_report": digest}, facts
 
-    outputs = once(context, family=family, release=captured["release"], step="gate", inputs=inputs, body=body)
+    release = captured["release"]
+    outputs = once(context, family=family, release=release, step="gate", inputs=inputs, body=body)
     report = get_document(context.store, GateReport, outputs["gate_report"])
     if report.verdict.value != Value.PASS:
         raise Stopped(
-            "gate",
-            report.verdict,
-            family=family,
-            version=report.version,
-            release=captured["release"],
-            next_step="read the release report; train a better candidate, or collect more evidence for the slice",
-        )
+            "gate", report.verdict, family=family, version=report.version, release=release,
+            next_step=_next_step(context, report, inputs),
+        )  # fmt: skip
     return outputs
+
+
+def _figures(row: Comparison) -> dict[str, JsonValue]:
+    """What the ledger says of the comparison that weighs most."""
+    return {"slice": row.slice, "metric": row.metric, "estimate": row.estimate,
+            "lower": row.lower, "upper": row.upper, "margin": row.margin}  # fmt: skip
+
+
+def _next_step(context: Context, report: GateReport, inputs: dict[str, Digest]) -> str:
+    """What helps; where only evidence is lacking, the command of each waiver that would let the release go on."""
+    train = "read the release report; train a better candidate, or collect more evidence for the slice"
+    if report.verdict.value != Value.INCONCLUSIVE:
+        return train
+    lines = commands(report.family, stopping(context, report.family, inputs))
+    if lines:
+        context.announce("\n  ".join(["inconclusive; an approver may let it go on:", *lines]))
+    return "\n    ".join([train, *(["or let an approver sign for each:"] if lines else []), *lines])
+
+
+def previous_policy(context: Context, family: str) -> Digest | None:
+    """The policy of the last promoted release (R4.7), None before the first."""
+    state = context.ledger(family).state()
+    history = [move.release for move in state.history if move.kind == "promote" and move.release]
+    return state.releases[history[-1]].steps["capture"].outputs.get("policy") if history else None
 
 
 def provenance(manifest: TrainManifest, policy: FamilyPolicy) -> Verdict:
@@ -93,13 +121,3 @@ def provenance(manifest: TrainManifest, policy: FamilyPolicy) -> Verdict:
     return Verdict(
         value=Value.PASS, reasons=(f"leakage is {manifest.leakage}; waived by {waiver.owner}: {waiver.reason}",)
     )
-
-
-def hardest(score: ScoreReport) -> Comparison | None:
-    """The comparison that weighs most: worst verdict first, then the largest harm over its margin."""
-
-    def weight(row: Comparison) -> tuple[int, float]:
-        harm = row.estimate if row.estimate is not None else 0.0
-        return row.verdict.value.severity, (harm if row.better == "lower" else -harm) - (row.margin or 0.0)
-
-    return max(score.comparisons, key=weight, default=None)

@@ -10,7 +10,7 @@ import json
 from datetime import datetime
 from typing import Any, TypeVar
 
-from contracts.approval import Approval, Evidence
+from contracts.approval import Approval, Evidence, SignedWaiver
 from contracts.bundle import BundleManifest
 from contracts.digest import Digest, short
 from contracts.document import Document
@@ -39,7 +39,7 @@ def release_view(context: Context, family: str, release: str, links: dict[str, s
         return get_document(context.store, kind, digest) if digest else None
 
     policy = get_document(context.store, FamilyPolicy, done["capture"].outputs["policy"])
-    evidence = document(Evidence, "request_approval", "evidence")
+    gate = document(GateReport, "gate", "gate_report")
     approvals = [event for event in events if event.step == "approve"]
     bundle = done["package"].outputs["bundle"] if "package" in done else None
     stable = done["score"].inputs.get("stable") if "score" in done else None
@@ -60,13 +60,14 @@ def release_view(context: Context, family: str, release: str, links: dict[str, s
         score=document(ScoreReport, "score", "score_report"),
         timing=document(TimingReport, "score", "timing_report"),
         safety=document(SafetyReport, "score", "safety_report"),
-        gate=document(GateReport, "gate", "gate_report"),
+        gate=gate,
         replay=document(ReplayReport, "stage", "replay_report"),
         canary=document(CanaryReport, "canary", "canary_report"),
-        evidence=evidence,
+        evidence=document(Evidence, "request_approval", "evidence"),
         approvals=tuple(get_document(context.store, Approval, event.outputs["approval"]) for event in approvals),
         events=events,
-        policy_changes=_policy_changes(context, policy, evidence),
+        policy_changes=gate.policy_changes if gate else (),
+        waivers=tuple(get_document(context.store, SignedWaiver, digest) for digest in (gate.waivers if gate else ())),
         stable_version=state.packaged.get(stable) if stable else None,
         stable_bundle=stable,
         stopped_at=stopped_at,
@@ -96,25 +97,6 @@ def _outcome(
         if event.data.get("verdict", "pass") != "pass" or event.outcome == "fail":
             return "stopped", event.step
     return "waiting", None
-
-
-def _policy_changes(context: Context, policy: FamilyPolicy, evidence: Evidence | None) -> tuple[str, ...]:
-    """R4.7: how the policy that judged differs from the last release's."""
-    if evidence is None or evidence.previous_policy in (None, evidence.policy):
-        return ()
-    assert evidence.previous_policy is not None
-    before = _flat(get_document(context.store, FamilyPolicy, evidence.previous_policy).as_json())
-    after = _flat(policy.as_json())
-    names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-    return tuple(f"{name}: {before.get(name, 'not set')} -> {after.get(name, 'not set')}" for name in names)
-
-
-def _flat(value: Any, path: str = "") -> dict[str, str]:
-    if isinstance(value, dict):
-        return {key: text for name, below in value.items() for key, text in _flat(below, f"{path}.{name}").items()}
-    if isinstance(value, list):
-        return {key: text for at, below in enumerate(value) for key, text in _flat(below, f"{path}[{at}]").items()}
-    return {path.lstrip("."): str(value)}
 
 
 def _packet(context: Context, manifest: BundleManifest | None) -> dict[str, Any]:

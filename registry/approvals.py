@@ -53,8 +53,9 @@ def counting_waivers(waivers: Iterable[SignedWaiver], *, builder: str) -> list[S
     return [waiver for waiver in given if _waived(waiver) in by_others]
 
 
-def _waived(waiver: SignedWaiver) -> tuple[str, str, str, str]:
-    return waiver.pack, waiver.slice, waiver.metric, waiver.baseline
+def _waived(waiver: SignedWaiver) -> tuple[str, ...]:
+    comparison = waiver.pack, waiver.slice, waiver.metric, waiver.baseline
+    return waiver.payload_digest, waiver.policy, *comparison
 
 
 def _check_signer(statement: Statement, said: Approval | SignedWaiver, wrong: str) -> None:

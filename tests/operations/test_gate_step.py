@@ -1,0 +1,124 @@
+"""The gate step and what hangs on it: policy difference (R4.7), manual review (R4.6), waivers at promotion (R4.2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from contracts.approval import Evidence
+from contracts.errors import Refused
+from contracts.policy import FamilyPolicy
+from contracts.reports import GateReport
+from operations import approve, keys
+from operations.context import Context
+from operations.gate import Stopped, previous_policy
+from operations.waive import Subject, waive
+from registry.documents import get_document
+from tests.operations.gated_releases import FAMILY, WELSH, GatedRelease, open_installation
+
+RISKY = "commands/accent=scottish"
+"""The slice that the pack of the tests marks as high risk."""
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    return open_installation(tmp_path)
+
+
+def report_of(release: GatedRelease) -> GateReport:
+    return get_document(release.context.store, GateReport, release.gate()["gate_report"])
+
+
+def test_the_policy_is_compared_with_that_of_the_last_promoted_release(context: Context) -> None:
+    first = GatedRelease(context)
+    assert report_of(first).policy_changes == ()
+    first.promote()
+    GatedRelease(context, payload="c" * 64, version="v3", bake_time_s=9).gate()  # passes, and is never promoted
+    last = GatedRelease(context, payload="d" * 64, version="v4", high_risk_slices=["accent=us"])
+    assert report_of(last).policy_changes == ("high_risk_slices[accent=us]: added (stricter)",)
+    assert previous_policy(context, FAMILY) == first.captured["policy"]
+
+
+def test_a_policy_that_is_the_last_one_has_no_difference(context: Context) -> None:
+    GatedRelease(context).promote()
+    assert report_of(GatedRelease(context, payload="c" * 64, version="v3")).policy_changes == ()
+
+
+def test_the_gates_are_asked_once_for_the_same_inputs(context: Context) -> None:
+    release = GatedRelease(context, quality=[WELSH])
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            release.gate()
+    assert [event.step for event in context.ledger(FAMILY).events()] == ["capture", "gate"]
+    assert context.ledger(FAMILY).events()[-1].data["slice"] == "accent=welsh"
+
+
+def test_a_yes_without_review_of_a_high_risk_slice_is_refused(context: Context) -> None:
+    evidence = GatedRelease(context).ask_approval()
+    before = len(context.ledger(FAMILY).events())
+    with pytest.raises(Refused) as refused:
+        approve.record(context, FAMILY, evidence, decision="promote", key_name="anna")
+    assert refused.value.diagnostics() == (
+        "high-risk slices were not reviewed\n"
+        f"  where: asr-commands, evidence {evidence[:12]}\n"
+        f"  got: {RISKY}\n"
+        "  expected: each looked at by a person who says yes (R4.6)\n"
+        f"  next step: soundcheck approve asr-commands --key KEY --evidence {evidence} --decision promote "
+        f"--reviewed {RISKY}"
+    )
+    assert len(context.ledger(FAMILY).events()) == before
+
+
+@pytest.mark.parametrize("named", [RISKY, "accent=scottish"])
+def test_a_yes_with_review_suffices(context: Context, named: str) -> None:
+    release = GatedRelease(context)
+    evidence = release.ask_approval()
+    approve.record(context, FAMILY, evidence, decision="promote", key_name="anna", reviewed_slices=(named,))
+    assert approve.outcome(context, release.policy, evidence) == "promote"
+    assert approve.require_approval(context, release.policy, evidence) == ["anna"]
+
+
+def test_a_form_without_review_is_asked_again_and_promotes_nothing(context: Context) -> None:
+    release = GatedRelease(context)
+    evidence = release.ask_approval()
+    approve.record(context, FAMILY, evidence, decision="promote", approver="r.manager")
+    assert approve.outcome(context, release.policy, evidence) is None
+    with pytest.raises(Refused, match="high-risk slices were not reviewed"):
+        approve.require_approval(context, release.policy, evidence)
+    reviewed = ("accent=scottish",)
+    approve.record(context, FAMILY, evidence, decision="promote", approver="r.manager", reviewed_slices=reviewed)
+    assert approve.outcome(context, release.policy, evidence) == "promote"
+
+
+def test_a_review_by_somebody_who_says_no_is_none(context: Context) -> None:
+    release = GatedRelease(context, approvals={"mode": "ui", "quorum": 1, "timeout_s": 3600})
+    evidence = release.ask_approval()
+    approve.record(context, FAMILY, evidence, decision="hold", approver="anna", reviewed_slices=(RISKY,))
+    approve.record(context, FAMILY, evidence, decision="promote", approver="bert")
+    with pytest.raises(Refused, match="high-risk slices were not reviewed"):
+        approve.require_approval(context, release.policy, evidence)
+
+
+def test_hold_and_reject_need_no_review(context: Context) -> None:
+    release = GatedRelease(context)
+    evidence = release.ask_approval()
+    approve.record(context, FAMILY, evidence, decision="hold", key_name="anna")
+    assert approve.outcome(context, release.policy, evidence) == "hold"
+    approve.record(context, FAMILY, evidence, decision="reject", key_name="anna")
+    assert approve.outcome(context, release.policy, evidence) == "reject"
+
+
+def test_nothing_is_promoted_on_a_waiver_whose_key_was_revoked(context: Context) -> None:
+    release = GatedRelease(context, quality=[WELSH])
+    with pytest.raises(Stopped):
+        release.gate()
+    waive(context, FAMILY, Subject("commands", "accent=welsh", "wer"), key_name="cleo", reason="none are to be had")
+    evidence = release.ask_approval()
+    approve.record(context, FAMILY, evidence, decision="promote", key_name="anna", reviewed_slices=(RISKY,))
+    assert approve.require_approval(context, release.policy, evidence) == ["anna"]
+    keys.revoke(context, "cleo")
+    with pytest.raises(Refused, match="a waiver that the gates relied on no longer holds"):
+        approve.require_approval(context, release.policy, evidence)
+    shown = get_document(context.store, Evidence, evidence)
+    assert get_document(context.store, FamilyPolicy, shown.policy) == release.policy
