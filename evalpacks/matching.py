@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,16 +27,17 @@ def hypothesis_texts(
     """The text of each utterance, in order; raises `error` naming the ids that the table repeats or lacks."""
     refuse_repeats(table["utterance_id"].tolist(), where=where, error=error)
     texts = dict(zip(map(str, table["utterance_id"].tolist()), table["text"].tolist(), strict=True))
-    missing = [name for name in utterance_ids if not isinstance(texts.get(name), str)]
+    found: list[Any] = [texts.get(name) for name in utterance_ids]
+    missing = [name for name, text in zip(utterance_ids, found, strict=True) if not isinstance(text, str)]
     if missing:
         raise error(
             f"{len(missing)} of {len(utterance_ids)} utterances have no hypothesis",
             where=where,
-            got="missing: " + _named(missing),
+            got="missing: " + named(missing),
             expected="one hypothesis for every utterance",
             next_step=next_step,
         )
-    return [texts[name] for name in utterance_ids]
+    return found
 
 
 def refuse_repeats(utterance_ids: Sequence[str], *, where: str, error: type[SoundcheckError]) -> None:
@@ -46,15 +47,18 @@ def refuse_repeats(utterance_ids: Sequence[str], *, where: str, error: type[Soun
         raise error(
             f"{len(repeated)} utterance id{' occurs' if len(repeated) == 1 else 's occur'} more than once",
             where=where,
-            got=_named(repeated),
+            got=named(repeated),
             expected="one row an utterance",
         )
 
 
 def speaker_codes(speakers: Sequence[str]) -> Integers:
     """Speakers as 0, 1, ... in sorted order of their names, shape (utterances,)."""
-    return np.unique(np.asarray(speakers, dtype=object), return_inverse=True)[1].astype(np.int64)
+    import pandas as pd
+
+    return pd.factorize(np.asarray(speakers, dtype=object), sort=True)[0].astype(np.int64)
 
 
-def _named(ids: Sequence[str]) -> str:
+def named(ids: Sequence[str]) -> str:
+    """The first ids, and how many more there are."""
     return ", ".join(ids[:_SHOWN]) + (f", and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else "")

@@ -105,6 +105,16 @@ def test_repeated_ids_are_counted_and_named() -> None:
         score_transcripts(REFERENCES, pd.concat([HYPOTHESES, HYPOTHESES]))
 
 
+def test_speakers_of_some_references_only_are_a_wrong_call() -> None:
+    some = REFERENCES.assign(speaker=pd.Series(["a", None, "c"], dtype=object))
+    with pytest.raises(WrongCall) as error:
+        score_transcripts(some, HYPOTHESES, HYPOTHESES)
+    assert str(error.value) == (
+        "1 of 3 references have no speaker\n  where: references\n  got: missing: u2\n"
+        "  expected: a speaker on every line, or on none"
+    )
+
+
 def test_slices_of_columns_that_are_not_there_are_a_wrong_call() -> None:
     with pytest.raises(WrongCall, match="a slice names a column that is not there\n  got: 'device'"):
         score_transcripts(REFERENCES, HYPOTHESES, slices=["device"])
