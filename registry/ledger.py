@@ -4,7 +4,8 @@ Boundary: the store it is handed; no clock (times come in). The fold itself is p
 Invariants: event n of a family has the key `ledger/FAMILY/%012d` and names the digest of event n-1; of two writers of
 one sequence one wins and the other takes the next; reading goes upward until a key is missing and never trusts a
 listing (fault 17); an edited, dropped or reordered event is Corrupt, a cut-off tail is found by an anchor (the route
-table carries the sequence and head it was moved at).
+table carries the sequence and head it was moved at); the state is folded from the newest snapshot on
+(registry/snapshots.py), so that it costs time in proportion to what is new.
 Source: release-algorithm R5.3, R9.1; OpenLineage 2-0-2 (contracts/ledger_event.py).
 """
 
@@ -18,6 +19,7 @@ from contracts.bundle import path_fault
 from contracts.digest import Digest, sha256_bytes, short
 from contracts.errors import AlreadyExists, Conflict, Corrupt, DependencyFailed, NotFound, WrongCall
 from contracts.ledger_event import GENESIS, LedgerEvent, Outcome
+from registry import snapshots
 from registry.release_state import Promotion, ReleaseProgress, ReleaseState, fold
 from registry.store import Store
 
@@ -38,6 +40,8 @@ class Ledger:
             raise WrongCall("not a family's name", got=repr(family), expected="a name without slashes, in Unicode NFC")
         self.family = family
         self._store = store
+        self._base: ReleaseState | None = None
+        self._earlier: list[LedgerEvent] | None = None
         self._events: list[LedgerEvent] = []
         self._head: Digest = GENESIS
         self._folded = ReleaseState(family=family)
@@ -69,11 +73,11 @@ class Ledger:
         """
         for _ in range(MAX_ATTEMPTS):
             self._refresh()
-            if expected is not None and expected != len(self._events) - 1:
+            if expected is not None and expected != self._length - 1:
                 raise self._moved(expected)
             event = LedgerEvent(
                 family=self.family,
-                sequence=len(self._events),
+                sequence=self._length,
                 previous=self._head,
                 at=at,
                 step=step,
@@ -91,6 +95,8 @@ class Ledger:
                 )
             if self._create(event):
                 self._accept(event)
+                if self._length % snapshots.EVERY == 0:
+                    snapshots.write(self._store, self.state())
                 return event
         raise DependencyFailed(
             "the ledger could not be appended to: other writers took every sequence",
@@ -102,12 +108,16 @@ class Ledger:
     def events(self) -> tuple[LedgerEvent, ...]:
         """All events, in order; raises Corrupt where the chain is broken."""
         self._refresh()
-        return tuple(self._events)
+        if self._earlier is None:
+            self._earlier = self._read_chain(0, self._first, GENESIS)
+            if self._events and self._earlier and self._events[0].previous != self._earlier[-1].digest():
+                raise self._broken(f"event {self._first} does not follow event {self._first - 1}", self._first)
+        return (*self._earlier, *self._events)
 
     def state(self) -> ReleaseState:
         """The state that the events fold to; folds what is new since the last look."""
         self._refresh()
-        self._folded = fold(self._events[self._folded.sequence + 1 :], self._folded)
+        self._folded = fold(self._events[self._folded.sequence + 1 - self._first :], self._folded)
         return self._folded
 
     def verify(self, *, anchor: Anchor | None = None) -> list[str]:
@@ -123,6 +133,9 @@ class Ledger:
         beyond = [key for key in self._store.list(f"ledger/{self.family}/") if key > self.key(len(stored))]
         if beyond:
             faults.append(f"event {len(stored)} is missing, but there are {len(beyond)} after it, from {beyond[0]} on")
+        if not faults:
+            events = [_read_event(content, "") for content in stored]
+            faults += snapshots.faults(self._store, self.family, events)
         return faults
 
     def _read(self, sequence: int) -> bytes | None:
@@ -131,15 +144,46 @@ class Ledger:
         except NotFound:
             return None
 
+    @property
+    def _first(self) -> int:
+        """Sequence of the first event that was read; those before it are in the snapshot."""
+        return 0 if self._base is None else self._base.sequence + 1
+
+    @property
+    def _length(self) -> int:
+        return self._first + len(self._events)
+
     def _refresh(self) -> None:
-        while (content := self._read(len(self._events))) is not None:
-            where = f"{self._store.url}, {self.key(len(self._events))}"
-            event = _read_event(content, where)
-            if fault := _link_fault(event, self.family, len(self._events), self._head):
-                raise Corrupt(
-                    f"the ledger is broken: {fault}", where=where, next_step=f"run `soundcheck verify {self.family}`"
-                )
+        if self._base is None and not self._events:
+            self._base = snapshots.newest(self._store, self.family, f"ledger/{self.family}/{{sequence:012d}}")
+            if self._base is not None:
+                self._folded, self._head = self._base, self._base.head
+        for event in self._read_chain(self._length, None, self._head):
             self._accept(event)
+
+    def _read_chain(self, start: int, end: int | None, previous: Digest) -> list[LedgerEvent]:
+        """Events from `start` to before `end` (None: the last there is), each following the one before it."""
+        events: list[LedgerEvent] = []
+        while end is None or start + len(events) < end:
+            sequence = start + len(events)
+            content = self._read(sequence)
+            if content is None and end is None:
+                break
+            if content is None:
+                raise self._broken(f"event {sequence} is missing", sequence)
+            event = _read_event(content, f"{self._store.url}, {self.key(sequence)}")
+            if fault := _link_fault(event, self.family, sequence, previous):
+                raise self._broken(fault, sequence)
+            events.append(event)
+            previous = sha256_bytes(content)
+        return events
+
+    def _broken(self, fault: str, sequence: int) -> Corrupt:
+        return Corrupt(
+            f"the ledger is broken: {fault}",
+            where=f"{self._store.url}, {self.key(sequence)}",
+            next_step=f"run `soundcheck verify {self.family}`",
+        )
 
     def _accept(self, event: LedgerEvent) -> None:
         self._events.append(event)
@@ -161,7 +205,7 @@ class Ledger:
         return Conflict(
             f"the ledger of {self.family} has moved",
             where=self._store.url,
-            got=f"last event {len(self._events) - 1}",
+            got=f"last event {self._length - 1}",
             expected=f"last event {expected}",
             next_step="read the state, decide again on what it says now",
         )

@@ -32,6 +32,8 @@ from contracts.ledger_event import GENESIS, LedgerEvent
 
 MoveKind = Literal["promote", "rollback", "forward"]
 MOVES = ("promote", "rollback")
+KEPT_RELEASES = 256
+"""Releases whose steps are kept, those with the newest events; an older one that is run again begins anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,7 @@ class ReleaseState:
         slice_moves: settled moves of slices alone, oldest first (B6).
         current: the stable bundle, None before the first promotion.
         withdrawn, condemned: bundles that B1 leaves out.
+        releases: how far each release has come, the one with the newest event last; at most KEPT_RELEASES.
         packaged: bundle -> version, for every bundle that was ever packaged.
         open_intents: promote and rollback STARTs without an outcome, oldest first.
     """
@@ -151,8 +154,10 @@ class _Folding:
         self._family = event.family
         self._last = event
         if event.release:
-            known = self._releases.get(event.release) or ReleaseProgress(release=event.release)
+            known = self._releases.pop(event.release, None) or ReleaseProgress(release=event.release)
             self._releases[event.release] = _progress(known, event)
+            if len(self._releases) > KEPT_RELEASES:
+                del self._releases[next(iter(self._releases))]
         if event.step in MOVES:
             self._intend(event)
         if event.outcome == "complete":
