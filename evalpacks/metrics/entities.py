@@ -133,28 +133,25 @@ def errors_by_type(errors: Sequence[EntityErrors]) -> dict[str, TypeErrors]:
 
 def _errors(words: list[str], heard: list[str], mentions: list[Mention], tagger: Tagger) -> EntityErrors:
     entities = tuple(mention.kind for mention in mentions)
-    total = sum(mention.end - mention.start for mention in mentions)
+    places = {place for mention in mentions for place in range(mention.start, mention.end)}
     if words == heard:
-        return EntityErrors(entities, (), (), total, 0)
+        return EntityErrors(entities, (), (), len(places), 0)
     columns = align(words, heard)
     said_at = {column.reference: place for place, column in enumerate(columns)}
     heard_at = {column.hypothesis: place for place, column in enumerate(columns)}
     missed = [mention for mention in mentions if not _exact(columns, said_at, mention)]
+    wrong = [mention for mention in tagger.mentions(heard) if not _exact(columns, heard_at, mention)]
     stretches = [_stretch(columns, said_at[mention.start], said_at[mention.end - 1]) for mention in missed]
     false = []
-    for mention in tagger.mentions(heard):
-        if _exact(columns, heard_at, mention):
-            continue
+    for mention in wrong:
         first, last = heard_at[mention.start], heard_at[mention.end - 1]
-        meant = next((stretch for stretch in stretches if first < stretch.stop and last >= stretch.start), None)
-        if meant is None:
+        instead_of = next((stretch for stretch in stretches if first < stretch.stop and last >= stretch.start), None)
+        if instead_of is None:
             false.append(mention.kind)
         else:
-            stretches.remove(meant)
-    unheard = sum(
-        not columns[said_at[place]].equal for mention in mentions for place in range(mention.start, mention.end)
-    )
-    return EntityErrors(entities, tuple(mention.kind for mention in missed), tuple(false), total, unheard)
+            stretches.remove(instead_of)
+    unheard = sum(not columns[said_at[place]].equal for place in places)
+    return EntityErrors(entities, tuple(mention.kind for mention in missed), tuple(false), len(places), unheard)
 
 
 def _exact(columns: list[Column], places: dict[int | None, int], mention: Mention) -> bool:

@@ -51,25 +51,25 @@ def word_churn(hypotheses: Sequence[Sequence[str]]) -> tuple[int, int]:
 
 
 def histories(stream: pd.DataFrame, utterance_ids: Sequence[str]) -> dict[int, list[Shown]]:
-    """The stream of each utterance by its position in `utterance_ids`.
+    """The stream of each utterance by its position in `utterance_ids`, in order of time.
 
-    Raises Refused where the stream is of another pack, goes back in time or does not end with its final.
+    Raises Refused where the stream is of another pack or does not end with its one final.
     """
     positions = {utterance_id: position for position, utterance_id in enumerate(utterance_ids)}
     found: dict[int, list[Shown]] = {}
     ended: set[int] = set()
-    rows = zip(stream["utterance_id"], stream["heard_s"], stream["text"], stream["final"], strict=True)
+    ordered = stream.sort_values(["heard_s", "final"], kind="stable")
+    rows = zip(ordered["utterance_id"], ordered["heard_s"], ordered["text"], ordered["final"], strict=True)
     for utterance_id, heard_s, text, final in rows:
         position = positions.get(utterance_id)
         if position is None:
             raise _refused("is not in the pack", utterance_id)
-        history = found.setdefault(position, [])
-        if position in ended or (history and heard_s < history[-1].heard_s):
-            raise _refused("goes on after its final, or back in time", utterance_id)
-        history.append(Shown(float(heard_s), text))
+        if position in ended:
+            raise _refused("goes on after its final", utterance_id)
+        found.setdefault(position, []).append(Shown(float(heard_s), text))
         if final:
             ended.add(position)
-    for position in found.keys() - ended:
+    for position in sorted(found.keys() - ended):
         raise _refused("has no final", utterance_ids[position])
     return found
 
@@ -79,7 +79,7 @@ def _refused(what: str, utterance_id: str) -> Refused:
         f"a streamed utterance {what}",
         where="stream of a pack",
         got=str(utterance_id),
-        expected="rows in order of time, the last one final, of utterances of the pack",
+        expected="rows of utterances of the pack, the last one of each final",
         next_step="run the score step again",
     )
 
