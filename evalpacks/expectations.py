@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from contracts.errors import Refused
@@ -60,15 +61,9 @@ def failed_expectations(frame: pd.DataFrame, suite: suites.Suite, *, where: str)
 
     Raises Refused where the suite holds an expectation that Great Expectations does not know or cannot read.
     """
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    batch = _whole_table().get_batch(batch_parameters={"dataframe": frame})
     import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    context = gx.get_context(mode="ephemeral")
-    context.enable_analytics(False)
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    asset = context.data_sources.add_pandas("memory").add_dataframe_asset(suite["name"])
-    batch = asset.add_batch_definition_whole_dataframe("all").get_batch(batch_parameters={"dataframe": frame})
     known = gx.ExpectationSuite(
         name=suite["name"], expectations=[_known(one, where=where) for one in suite["expectations"]]
     )
@@ -76,6 +71,20 @@ def failed_expectations(frame: pd.DataFrame, suite: suites.Suite, *, where: str)
         known, result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["utterance_id"]}
     )
     return [_failed(result, len(frame)) for result in outcome.results if not result.success]
+
+
+@lru_cache(maxsize=1)
+def _whole_table() -> Any:
+    """How Great Expectations takes a table that is in memory; one context serves a whole process."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.enable_analytics(False)
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    asset = context.data_sources.add_pandas("memory").add_dataframe_asset("table")
+    return asset.add_batch_definition_whole_dataframe("all")
 
 
 def _known(expectation: dict[str, Any], *, where: str) -> Any:

@@ -139,7 +139,7 @@ def load(root: Path) -> Pack:
                 expected=f"{_META_FILE}, {_TABLE_FILE} and audio/",
                 next_step="name the folder of a pack, or build the pack again",
             )
-    meta = _parse_meta((root / _META_FILE).read_text(encoding="utf-8"), where=f"{root.name}/{_META_FILE}")
+    meta = _parse_meta((root / _META_FILE).read_bytes(), where=f"{root.name}/{_META_FILE}")
     try:
         table = pd.read_parquet(root / _TABLE_FILE)
     except (OSError, ValueError) as error:
@@ -220,11 +220,11 @@ def _digest(meta: PackMeta, ordered: pd.DataFrame) -> Digest:
     return digest_of({"meta": meta.model_dump(mode="json"), "columns": columns, "utterances": rows})
 
 
-def _parse_meta(text: str, *, where: str) -> PackMeta:
+def _parse_meta(content: bytes, *, where: str) -> PackMeta:
     import yaml
 
     try:
-        value = yaml.safe_load(text)
+        value = yaml.safe_load(content)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}" if mark else "not YAML"
