@@ -39,8 +39,9 @@ class Assumptions:
     over all accents together up to 0.037. Those speakers are synthetic: people differ more, so give your own.
 
     Attributes:
-        rate: the metric's value, both arms about alike.
-        disagreement: variance of the difference per unit, as a share of 2 r (1 - r); 1: the arms err independently.
+        rate: the metric's value of the arm that is not harmed, a share in [0, 1].
+        disagreement: variance of the difference per unit, as a share of r0 (1 - r0) + r1 (1 - r1) with r0 and r1
+            the rates of the arms; 1: they err independently.
         speaker_sd: standard deviation over speakers of the true difference, in the metric's unit.
     """
 
@@ -48,9 +49,20 @@ class Assumptions:
     disagreement: float = 0.7
     speaker_sd: float = 0.02
 
-    def standard_error(self, speakers: int, units: float) -> float:
-        """Of the difference, with `units` of the denominator a speaker."""
-        per_unit = self.disagreement * 2 * self.rate * (1 - self.rate)
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate <= 1:
+            raise WrongCall(
+                "the rate that power is planned for is not a share",
+                where="Assumptions",
+                got=f"rate {self.rate:g}",
+                expected="a share of the denominator, from 0 to 1",
+            )
+
+    def standard_error(self, speakers: int, units: float, effect: float) -> float:
+        """Of the difference, with `units` of the denominator a speaker, where one arm is worse by `effect`."""
+        harmed = self.rate + effect if self.rate <= 0.5 else self.rate - effect
+        harmed = min(1.0, max(0.0, harmed))
+        per_unit = self.disagreement * (self.rate * (1 - self.rate) + harmed * (1 - harmed))
         return math.sqrt((self.speaker_sd**2 + per_unit / units) / speakers)
 
 
@@ -67,14 +79,14 @@ def power_of(
     """The chance that a harm of `effect` is found on one slice; 0 where so few speakers give no bound.
 
     >>> round(power_of(0.03, speakers=100, units=30, comparisons=20), 2)
-    0.9
+    0.85
     """
     if not _bounded(speakers, comparisons, alpha):
         return 0.0
     from scipy.special import chdtri, ndtr
 
     freedom = speakers - 1
-    error = assumptions.standard_error(speakers, units)
+    error = assumptions.standard_error(speakers, units, effect)
     estimated: Floats = error * np.sqrt(chdtri(freedom, _GRID) / freedom)
     bar = np.maximum(margin, _reach(speakers, comparisons, alpha) * estimated)
     return float(ndtr((effect - bar) / error).mean())
@@ -113,7 +125,7 @@ def minimum_detectable_effect(
         )
         return found - power
 
-    enough = max(margin, assumptions.standard_error(speakers, units))
+    enough = max(margin, assumptions.standard_error(speakers, units, 0.0))
     while surplus(enough) < 0:
         enough *= 2
     return float(brentq(surplus, 0.0, enough, xtol=1e-6 * enough))
@@ -134,7 +146,7 @@ def speakers_needed(
     Raises WrongCall for an effect within the margin, which no number of speakers makes a Fail.
 
     >>> speakers_needed(effect=0.03, units_per_speaker=30, comparisons=20)
-    117
+    130
     """
     if effect <= margin:
         raise WrongCall(

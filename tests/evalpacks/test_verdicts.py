@@ -7,7 +7,15 @@ import pytest
 from contracts.reports import Count
 from contracts.verdict import Value
 from evalpacks.metrics import WER, Metric
-from evalpacks.statistics import Interval, Support, first_release_verdict, more_units, regression_verdict, shown
+from evalpacks.statistics import (
+    Interval,
+    Support,
+    first_release_verdict,
+    limit_verdict,
+    more_units,
+    regression_verdict,
+    shown,
+)
 
 SUPPORT = Support(speakers=10, denominator=100)
 STABLE = Count(numerator=121, denominator=1000)
@@ -22,12 +30,14 @@ def interval(
     *,
     unit: str = "speaker",
     speakers: int = 24,
+    excess: float | None = None,
 ) -> Interval:
     return Interval(
         estimate=estimate,
         lower=lower,
         upper=upper,
         upper_one_sided=own,
+        excess_one_sided=excess,
         unit="speaker" if unit == "speaker" else "utterance",
         units=24,
         speakers=speakers,
@@ -134,6 +144,146 @@ def test_three_ways(evidence: Interval, candidate: float, value: Value, reason: 
 )
 def test_higher_is_better(evidence: Interval, value: Value) -> None:
     assert judge(evidence, 100, metric=INTENT)[0] == value
+
+
+@pytest.mark.parametrize(
+    ("evidence", "candidate", "value", "reason"),
+    [
+        (
+            interval(0.004, -0.001, 0.009, 0.008, excess=0.0),  # exactly on the margin (R4.4)
+            125,
+            Value.PASS,
+            "WER 12.1% -> 12.5%, +0.4 points [-0.1, +0.9], margin 5% of 12.1%: 0.6: not worse",
+        ),
+        (
+            interval(0.004, -0.001, 0.009, 0.006, excess=0.001),  # own bound within, the stable rate is not sure enough
+            125,
+            Value.INCONCLUSIVE,
+            "WER 12.1% -> 12.5%, +0.4 points [-0.1, +0.9], margin 5% of 12.1%: 0.6: undecided; "
+            "about 30 more speakers would settle it",
+        ),
+        (
+            interval(0.02, 0.001, 0.039, 0.03, excess=0.025),
+            141,
+            Value.FAIL,
+            "WER 12.1% -> 14.1%, +2.0 points [+0.1, +3.9], margin 5% of 12.1%: 0.6: worse",
+        ),
+        (
+            interval(0.00605, 0.001, 0.01, 0.009, excess=0.004),  # proven, and exactly on the margin
+            127,
+            Value.INCONCLUSIVE,
+            "WER 12.1% -> 12.7%, +0.6 points [+0.1, +1.0], margin 5% of 12.1%: 0.6: undecided; "
+            "no number of speakers would settle it while the difference stays on the margin",
+        ),
+        (
+            interval(0.02, -0.01, 0.05, None, excess=None),
+            141,
+            Value.INCONCLUSIVE,
+            "WER 12.1% -> 14.1%, +2.0 points [-1.0, +5.0], margin 5% of 12.1%: 0.6: undecided; "
+            "24 speakers are too few for bounds",
+        ),
+    ],
+)
+def test_a_relative_margin_is_a_share_of_the_stable_rate(
+    evidence: Interval, candidate: float, value: Value, reason: str
+) -> None:
+    verdict = regression_verdict(
+        "overall",
+        WER,
+        Count(numerator=candidate, denominator=1000),
+        STABLE,
+        evidence,
+        speakers=24,
+        margin=0.05,
+        relative=True,
+        support=SUPPORT,
+    )
+    assert (verdict.value, verdict.reasons) == (value, (f"overall: {reason}",))
+
+
+@pytest.mark.parametrize(
+    ("evidence", "errors", "value", "end"),
+    [
+        (interval(0.0, 0.0, 0.0, 0.0, excess=0.0), 0, Value.PASS, "margin 5% of 0.0%: 0.0: not worse"),
+        (interval(0.002, 0.001, 0.003, 0.003, excess=0.003), 2, Value.FAIL, "margin 5% of 0.0%: 0.0: worse"),
+    ],
+)
+def test_a_share_of_a_stable_rate_of_zero_is_no_margin(evidence: Interval, errors: int, value: Value, end: str) -> None:
+    verdict = regression_verdict(
+        "overall",
+        WER,
+        Count(numerator=errors, denominator=1000),
+        Count(numerator=0, denominator=1000),
+        evidence,
+        speakers=24,
+        margin=0.05,
+        relative=True,
+        support=SUPPORT,
+    )
+    assert verdict.value == value
+    assert verdict.reasons[0].endswith(end)
+
+
+def test_a_relative_margin_of_nothing_needs_no_bound_of_its_own() -> None:
+    verdict = regression_verdict(
+        "overall",
+        WER,
+        STABLE,
+        STABLE,
+        interval(-0.01, -0.02, 0.0, 0.0),
+        speakers=24,
+        margin=0.0,
+        relative=True,
+        support=SUPPORT,
+    )
+    assert verdict.value == Value.PASS
+
+
+WORSE = interval(0.189, 0.120, 0.258, 0.24)
+BETTER = interval(-0.023, -0.031, -0.015, -0.017)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "candidate", "limit", "value", "ends"),
+    [
+        (BETTER, 98, 0.098, Value.PASS, ["not worse"]),  # exactly on the limit (R4.4)
+        (BETTER, 98, 0.097, Value.FAIL, ["WER 9.8%, ceiling 9.7%: over the ceiling", "not worse"]),
+        (WORSE, 310, 0.35, Value.FAIL, ["worse"]),
+        (WORSE, 310, 0.30, Value.FAIL, ["margin 3.0: worse", "WER 31.0%, ceiling 30.0%: over the ceiling"]),
+    ],
+)
+def test_every_release_is_held_to_the_limit_beside_its_margin(
+    evidence: Interval, candidate: float, limit: float, value: Value, ends: list[str]
+) -> None:
+    verdict = regression_verdict(
+        "overall",
+        WER,
+        Count(numerator=candidate, denominator=1000),
+        STABLE,
+        evidence,
+        speakers=24,
+        margin=0.03,
+        limit=limit,
+        support=SUPPORT,
+    )
+    assert verdict.value == value
+    assert len(verdict.reasons) == len(ends)
+    assert all(reason.endswith(end) for reason, end in zip(verdict.reasons, ends, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("metric", "numerator", "denominator", "value", "reason"),
+    [
+        (WER, 350, 1000, Value.PASS, "overall: WER 35.0%, ceiling 35.0%: within the ceiling"),
+        (WER, 351, 1000, Value.FAIL, "overall: WER 35.1%, ceiling 35.0%: over the ceiling"),
+        (INTENT, 350, 1000, Value.PASS, "overall: intent recall 35.0%, floor 35.0%: within the floor"),
+        (INTENT, 349, 1000, Value.FAIL, "overall: intent recall 34.9%, floor 35.0%: under the floor"),
+        (INTENT, 0, 0, Value.INCONCLUSIVE, "overall: no commands, so no intent recall"),
+    ],
+)
+def test_limits(metric: Metric, numerator: int, denominator: int, value: Value, reason: str) -> None:
+    verdict = limit_verdict("overall", metric, Count(numerator=numerator, denominator=denominator), limit=0.35)
+    assert (verdict.value, verdict.reasons) == (value, (reason,))
 
 
 def test_no_words_is_inconclusive() -> None:
