@@ -58,7 +58,7 @@ def test_streams_without_an_end_of_speech_have_churn_alone() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @given(evidence=all_evidence(), randoms=st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 def test_permuting_utterances_permutes_counts(name: MetricName, evidence: Evidence, randoms: object) -> None:
     places = np.arange(len(evidence.references))
     np.random.default_rng(getattr(randoms, "getrandbits")(32)).shuffle(places)  # noqa: B009
@@ -68,7 +68,7 @@ def test_permuting_utterances_permutes_counts(name: MetricName, evidence: Eviden
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"entity_error_rate"}))
 @given(evidence=all_evidence(), cut=st.integers(1, 5))
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 def test_counts_add_up_over_a_partition(name: MetricName, evidence: Evidence, cut: int) -> None:
     """Entities are apart: their tagger knows the entities of the whole pack, so a part of a pack knows fewer."""
     places = np.arange(len(evidence.references))
@@ -81,7 +81,7 @@ def test_counts_add_up_over_a_partition(name: MetricName, evidence: Evidence, cu
 
 @pytest.mark.parametrize("name", ["wer", "cer", "entity_error_rate"])
 @given(texts=st.lists(Text, min_size=1, max_size=5))
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 def test_equal_texts_have_no_errors(name: MetricName, texts: list[str]) -> None:
     evidence = make_evidence(
         [(text, text) for text in texts],
@@ -95,7 +95,7 @@ def test_equal_texts_have_no_errors(name: MetricName, texts: list[str]) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @given(evidence=all_evidence())
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 def test_counts_are_never_negative_and_say_nothing_without_a_denominator(name: MetricName, evidence: Evidence) -> None:
     counts = METRICS[name].measure(evidence)
     assert counts is not None
@@ -108,7 +108,7 @@ def test_counts_are_never_negative_and_say_nothing_without_a_denominator(name: M
 
 @pytest.mark.parametrize("name", ["wer", "cer"])
 @given(pairs=st.lists(st.tuples(Text, Text), min_size=1, max_size=5))
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 def test_renaming_words_and_letters_changes_nothing(name: MetricName, pairs: list[tuple[str, str]]) -> None:
     renamed = [(said.translate(SHIFTED), heard.translate(SHIFTED)) for said, heard in pairs]
     measure = METRICS[name].measure
