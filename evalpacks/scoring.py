@@ -113,7 +113,6 @@ def _evidence(pack: Pack, arm: Arm, outputs: Outputs, references: list[str], nor
     where, again = f"outputs of the {arm} on pack {pack.name}", "run the score step again"
     texts = hypothesis_texts(ids, outputs.texts, where=where, error=Refused, next_step=again)
     hypotheses = normalize_all(texts, normalizer)
-    stream = outputs.stream
     return Evidence(
         utterances=pack.utterances,
         normalizer=normalizer,
@@ -121,7 +120,7 @@ def _evidence(pack: Pack, arm: Arm, outputs: Outputs, references: list[str], nor
         hypotheses=hypotheses,
         words=edit_counts(references, hypotheses),
         confidence=_confidence(ids, outputs.texts),
-        stream=None if stream is None else stream.sort_values("utterance_id", kind="stable", ignore_index=True),
+        stream=outputs.stream,
         intents=pack.meta.intents,
     )
 

@@ -5,105 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from contracts.approval import SignedWaiver
 from contracts.policy import FamilyPolicy
-from contracts.reports import Quantiles, SafetyReport, ScoreReport, TimingReport
+from contracts.reports import Comparison, Count
 from contracts.verdict import Value, Verdict
-from evalpacks.gates import AllOf, Budget, Given, gate, manual_review, quality_gate, safety_gate, serving_gate
+from evalpacks.gates import AllOf, Given, gate, manual_review, quality_gate, safety_gate, stopping
 from evalpacks.metrics import Outputs
 from evalpacks.pack import Pack
 from evalpacks.scoring import score_report
+from evalpacks.severity import by_severity
 from tests.evalpacks.evaluation_samples import make_pack, make_policy, make_table, outputs
+from tests.evalpacks.gate_samples import OTHER, PAYLOAD, safety, scores, timing
 
-PAYLOAD, OTHER = "a" * 64, "b" * 64
-
-
-def quantiles(p95: float) -> Quantiles:
-    return Quantiles(n=60, p50=p95 / 2, p95=p95, p99=p95 * 2, maximum=p95 * 3)
-
-
-def timing(**changes: Any) -> TimingReport:
-    fields: dict[str, Any] = {
-        "family": "asr-commands",
-        "payload_digest": PAYLOAD,
-        "stable_payload": OTHER,
-        "final_ms": quantiles(355),
-        "first_partial_ms": quantiles(212),
-        "stable_final_ms": quantiles(340),
-        "rtf": 0.04,
-        "stable_rtf": 0.04,
-        "peak_memory_mb": 412,
-        "stable_peak_memory_mb": 400,
-        "cost_usd_per_audio_hour": 0.031,
-        "stable_cost_usd_per_audio_hour": 0.03,
-    }
-    return TimingReport.model_validate(fields | changes)
-
-
-def safety(**changes: Any) -> SafetyReport:
-    fields: dict[str, Any] = {
-        "family": "asr-commands",
-        "version": "v2",
-        "payload_digest": PAYLOAD,
-        "clips": 24,
-        "hallucinated_words": 3,
-        "clips_with_words": 2,
-        "redaction_planted": 24,
-        "redaction_leaked": 0,
-        "verdict": Verdict(value=Value.PASS),
-    }
-    return SafetyReport.model_validate(fields | changes)
-
-
-def scores(pack: Pack, policy: FamilyPolicy, *, harm: float = 0.0) -> ScoreReport:
-    stable = outputs(pack.utterances, 0.1)
-    return score_report(
-        family="asr-commands",
-        version="v2",
-        payload_digest=PAYLOAD,
-        stable_payload=OTHER,
-        packs=[pack],
-        candidate={pack.name: Outputs(outputs(pack.utterances, 0.1 + harm))},
-        stable={pack.name: Outputs(stable)},
-        policy=policy,
-    )
-
-
-@pytest.mark.parametrize(
-    ("value", "limit", "better", "expected", "reason"),
-    [
-        (355.0, 400.0, "lower", Value.PASS, "figure 355 ms, budget 400 ms: within"),
-        (400.0, 400.0, "lower", Value.PASS, "figure 400 ms, budget 400 ms: within"),  # R4.4
-        (400.4, 400.0, "lower", Value.FAIL, "figure 400.4 ms, budget 400 ms: over"),
-        (0.1 + 0.2, 0.3, "lower", Value.PASS, "figure 0.3 ms, budget 0.3 ms: within"),
-        (0.31, 0.3, "lower", Value.FAIL, "figure 0.31 ms, budget 0.3 ms: over"),
-        (0.9, 0.9, "higher", Value.PASS, "figure 0.9 ms, budget 0.9 ms: within"),
-        (0.95, 0.9, "higher", Value.PASS, "figure 0.95 ms, budget 0.9 ms: within"),
-        (0.89, 0.9, "higher", Value.FAIL, "figure 0.89 ms, budget 0.9 ms: under"),
-        (None, 900.0, "lower", Value.INCONCLUSIVE, "figure: not measured, budget 900 ms"),
-        (float("nan"), 900.0, "lower", Value.INCONCLUSIVE, "figure: not measured, budget 900 ms"),
-        (float("inf"), 900.0, "lower", Value.INCONCLUSIVE, "figure: not measured, budget 900 ms"),
-        (0.0, 0.0, "lower", Value.PASS, "figure 0 ms, budget 0 ms: within"),
-        (1.0, 0.0, "lower", Value.FAIL, "figure 1 ms, budget 0 ms: over"),
-        (1500.0, 1500.0, "lower", Value.PASS, "figure 1500 ms, budget 1500 ms: within"),
-    ],
-)
-def test_a_figure_against_its_budget(
-    value: float | None, limit: float, better: Any, expected: Value, reason: str
-) -> None:
-    verdict = Budget(label="figure", unit=" ms", value=value, limit=limit, better=better).judge()
-    assert (verdict.value, verdict.reasons) == (expected, (reason,))
-
-
-@given(limit=st.floats(0.001, 1e6), excess=st.floats(0.001, 10))
-def test_a_figure_on_budget_passes_and_one_beyond_fails(limit: float, excess: float) -> None:
-    for better, sign in (("lower", 1), ("higher", -1)):
-        on = Budget(label="x", unit="", value=limit, limit=limit, better=better)  # type: ignore[arg-type]
-        beyond = Budget(label="x", unit="", value=limit * (1 + sign * excess), limit=limit, better=better)  # type: ignore[arg-type]
-        assert on.judge().value == Value.PASS
-        assert beyond.judge().value == Value.FAIL
+GATE = {"pack": "commands", "metric": "wer", "margin": 0.03, "limit": 0.9, "min_speakers": 10, "min_support": 100}
 
 
 @pytest.mark.parametrize(
@@ -122,36 +37,6 @@ def test_all_of_has_the_worst(values: list[Value], expected: Value) -> None:
     if values:
         assert verdict.reasons[0] == expected.value
         assert len(verdict.reasons) == len(values)
-
-
-@pytest.mark.parametrize(
-    ("changes", "value", "reason"),
-    [
-        ({}, Value.PASS, "first partial p95 212 ms, budget 900 ms: within"),
-        ({"final_ms": quantiles(400)}, Value.PASS, "first partial p95 212 ms, budget 900 ms: within"),
-        ({"final_ms": quantiles(401)}, Value.FAIL, "final p95 401 ms, budget 400 ms: over"),
-        ({"first_partial_ms": quantiles(901)}, Value.FAIL, "first partial p95 901 ms, budget 900 ms: over"),
-        ({"first_partial_ms": None}, Value.INCONCLUSIVE, "first partial p95: not measured, budget 900 ms"),
-        ({"rtf": 0.5}, Value.FAIL, "RTF 0.5, budget 0.3: over"),
-        ({"peak_memory_mb": 1501}, Value.FAIL, "peak memory 1501 MB, budget 1500 MB: over"),
-        (
-            {"cost_usd_per_audio_hour": 0.1001},
-            Value.FAIL,
-            "cost 0.1001 USD/audio hour, budget 0.1 USD/audio hour: over",
-        ),
-    ],
-)
-def test_serving(policy: FamilyPolicy, changes: dict[str, Any], value: Value, reason: str) -> None:
-    verdict = serving_gate(timing(**changes), policy.serving).judge()
-    assert (verdict.value, verdict.reasons[0]) == (value, reason)
-    assert len(verdict.reasons) == 5
-
-
-def test_a_family_that_does_not_stream_has_no_first_partial(policy: FamilyPolicy) -> None:
-    budgets = policy.serving.model_copy(update={"first_partial_p95_ms": None})
-    verdict = serving_gate(timing(first_partial_ms=None), budgets).judge()
-    assert verdict.value == Value.PASS
-    assert len(verdict.reasons) == 4
 
 
 @pytest.mark.parametrize(
@@ -225,10 +110,163 @@ def test_reports_of_different_payloads_are_an_error(pack: Pack, policy: FamilyPo
     assert report.verdict.reasons[0] == "the score, timing and safety reports are of different payloads: score again"
 
 
-def test_a_missing_slice_stops_the_release() -> None:
+def test_reports_against_different_stable_ones_are_an_error(pack: Pack, policy: FamilyPolicy) -> None:
+    report = gate(scores(pack, policy), timing(stable_payload="c" * 64), safety(), policy)
+    assert report.verdict.value == Value.ERROR
+    assert report.verdict.reasons[0] == (
+        "the score and timing reports are against different stable payloads: score again"
+    )
+
+
+def without(accent: str) -> Pack:
     table = make_table()
-    pack = make_pack(table[table["accent"] == "us"].reset_index(drop=True))
-    policy = make_policy()
-    report = gate(scores(pack, policy), timing(), safety(), policy)
-    assert report.verdict.value == Value.INCONCLUSIVE
-    assert "commands/accent=scottish: the pack has nothing in this slice" in report.verdict.reasons
+    return make_pack(table[table["accent"] != accent].reset_index(drop=True))
+
+
+def accents(us: float, scottish: float) -> dict[str, float]:
+    return {"us": us, "scottish": scottish}
+
+
+@pytest.mark.parametrize(
+    ("pack", "candidate", "stable", "changes", "value", "reason"),
+    [
+        ("whole", accents(0.1, 0.1), accents(0.1, 0.1), {}, Value.PASS, "not worse"),
+        (  # the aggregate improves, a protected slice regresses: block
+            "whole", accents(0.1, 0.35), accents(0.6, 0.1), {}, Value.FAIL, "commands/accent=scottish: WER",
+        ),
+        (  # an eval slice went missing: pause, however good the rest
+            "no scottish", accents(0.0, 0.0), accents(0.5, 0.5), {}, Value.INCONCLUSIVE,
+            "commands/accent=scottish: the pack has nothing in this slice",
+        ),
+        (  # a missing slice does not hide a regression elsewhere
+            "no scottish", accents(0.3, 0.0), accents(0.1, 0.0), {}, Value.FAIL, "commands/",
+        ),
+        (  # no baseline: pause
+            "whole", accents(0.0, 0.0), None, {}, Value.INCONCLUSIVE,
+            "stable was not run, so there is no baseline",
+        ),
+        (  # a metric that was not measured: pause
+            "whole", accents(0.1, 0.1), accents(0.1, 0.1), {"metric": "churn"}, Value.INCONCLUSIVE,
+            "churn was not measured",
+        ),
+        (  # no gates: block
+            "whole", accents(0.0, 0.0), accents(0.5, 0.5), {"quality": []}, Value.FAIL, "no gate has given a verdict",
+        ),
+        (  # relative WER 2 per cent, with a candidate that is 20 per cent worse
+            "whole", accents(0.3, 0.3), accents(0.25, 0.25), {"margin": 0.02, "relative": True}, Value.FAIL,
+            "margin 2% of ",
+        ),
+    ],
+)  # fmt: skip
+def test_a_release_by_slices(
+    pack: str,
+    candidate: dict[str, float],
+    stable: dict[str, float] | None,
+    changes: dict[str, Any],
+    value: Value,
+    reason: str,
+) -> None:
+    heard = make_pack() if pack == "whole" else without("scottish")
+    asked = {"pack": "commands", "metric": "wer", "margin": 0.03, "limit": 2.0, "min_speakers": 10, "min_support": 100}
+    gates = [asked | changes | {"slices": slices} for slices in ("overall", "protected")]
+    policy = make_policy(quality=changes.get("quality", gates))
+
+    def arm(rates: dict[str, float]) -> Outputs:
+        return Outputs(outputs(heard.utterances, lambda row: rates[row["accent"]]))
+
+    made = score_report(
+        family="asr-commands", version="v2", payload_digest=PAYLOAD, stable_payload=OTHER, packs=[heard],
+        candidate={"commands": arm(candidate)}, stable={} if stable is None else {"commands": arm(stable)},
+        policy=policy,
+    )  # fmt: skip
+    report = gate(made, timing(), safety(), policy)
+    assert report.verdict.value == report.quality.value == value
+    assert reason in report.verdict.reasons[0]
+
+
+@pytest.mark.parametrize(("leaked", "value"), [(0, Value.PASS), (1, Value.FAIL)])
+def test_one_private_string_that_leaks_blocks(pack: Pack, policy: FamilyPolicy, leaked: int, value: Value) -> None:
+    report = gate(scores(pack, policy), timing(), safety(redaction_leaked=leaked), policy)
+    assert (report.quality.value, report.verdict.value) == (Value.PASS, value)
+
+
+def row(slice_name: str, **changes: Any) -> Comparison:
+    """A comparison with a difference of 0.02, margin 0.01, that fails."""
+    fields: dict[str, Any] = {
+        "pack": "commands", "metric": "wer", "slice": slice_name, "better": "lower", "speakers": 20, "utterances": 90,
+        "candidate": Count(numerator=12, denominator=100), "stable": Count(numerator=10, denominator=100),
+        "estimate": 0.02, "lower": 0.005, "upper": 0.035, "upper_one_sided": 0.03, "margin": 0.01, "limit": 0.9,
+        "verdict": Verdict(value=Value.FAIL, reasons=(slice_name,)),
+    }  # fmt: skip
+    return Comparison.model_validate(fields | changes)
+
+
+def test_regressions_are_ranked_by_severity() -> None:
+    """Each slice against its own budget; evidence that is missing is before all that can be weighed with it."""
+    missing = {"estimate": None, "lower": None, "upper": None, "upper_one_sided": None, "stable": None}
+    undecided = Verdict(value=Value.INCONCLUSIVE, reasons=("undecided",))
+    better = {"better": "higher", "metric": "intent_recall", "limit": 0.01}
+    rows = [
+        row("twice the margin"),
+        row("within", estimate=-0.01, verdict=Verdict(value=Value.PASS, reasons=("fine",))),
+        row("five times, higher is better", estimate=-0.05, **better),
+        row("far over the ceiling", limit=0.01),
+        row("undecided", verdict=undecided),
+        row("no baseline", verdict=undecided, **missing),
+        row("no margin at all", margin=0.0),
+        row("better, higher is better", estimate=0.05, **better, verdict=Verdict(value=Value.PASS)),
+    ]
+    assert [one.slice for one in by_severity(rows)] == [
+        "no margin at all",
+        "far over the ceiling",
+        "five times, higher is better",
+        "twice the margin",
+        "no baseline",
+        "undecided",
+        "within",
+        "better, higher is better",
+    ]
+    assert by_severity(reversed(rows)) == by_severity(rows)
+
+
+WAIVER = SignedWaiver(
+    family="asr-commands", payload_digest=PAYLOAD, policy="0" * 64, pack="commands", slice="accent=scottish",
+    metric="wer", reason="none to be had", approver="anna", key_id="k", at="2026",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "value"),
+    [
+        ({}, Value.PASS),
+        ({"payload_digest": OTHER}, Value.INCONCLUSIVE),
+        ({"policy": OTHER}, Value.INCONCLUSIVE),
+        ({"family": "asr-en"}, Value.INCONCLUSIVE),
+        ({"metric": "cer"}, Value.INCONCLUSIVE),
+        ({"pack": "entities"}, Value.INCONCLUSIVE),
+        ({"slice": "accent=us"}, Value.INCONCLUSIVE),
+        ({"baseline": "parent"}, Value.INCONCLUSIVE),
+    ],
+)
+def test_a_waiver_fits_exactly_one_comparison(changes: dict[str, Any], value: Value) -> None:
+    policy = make_policy(quality=[GATE | {"slices": ["accent=scottish", "accent=us"]}])
+    waiver = WAIVER.model_copy(update={"policy": policy.digest()} | changes)
+    made = scores(without("scottish"), policy)
+    report = gate(made, timing(), safety(), policy, waivers={waiver.digest(): waiver})
+    assert report.verdict.value == value
+    assert report.waivers == ((waiver.digest(),) if value == Value.PASS else ())
+    assert bool(stopping(made, timing(), policy, {waiver.digest(): waiver})) == (value != Value.PASS)
+
+
+def test_a_failure_cannot_be_waived(pack: Pack) -> None:
+    policy = make_policy(quality=[GATE | {"slices": ["accent=scottish"]}])
+    waiver = WAIVER.model_copy(update={"policy": policy.digest()})
+    report = gate(scores(pack, policy, harm=0.3), timing(), safety(), policy, waivers={waiver.digest(): waiver})
+    assert (report.verdict.value, report.waivers) == (Value.FAIL, ())
+
+
+def test_the_difference_from_the_last_policy_is_in_the_report(pack: Pack, policy: FamilyPolicy) -> None:
+    before = make_policy(bake_time_s=9)
+    report = gate(scores(pack, policy), timing(), safety(), policy, previous=before)
+    assert report.policy_changes == ("bake_time_s: 9 -> 0 (looser)",)
+    assert gate(scores(pack, policy), timing(), safety(), policy).policy_changes == ()
