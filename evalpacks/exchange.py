@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from contracts.policy import Exchange
-from contracts.reports import Comparison, TimingReport
+from contracts.reports import Comparison, ScoreReport, TimingReport
 from contracts.verdict import Value, Verdict
 from evalpacks.metrics import METRICS
 from evalpacks.severity import harm, is_proven, strain
@@ -27,6 +27,16 @@ class Point(NamedTuple):
 
     cost: float
     rates: Mapping[str, float]
+
+
+def point_of(score: ScoreReport, timing: TimingReport) -> Point:
+    """A scored model: its cost, and its WER on every slice that a gate names (`pack/slice`)."""
+    rates = {
+        f"{row.pack}/{row.slice}": row.candidate.rate
+        for row in score.comparisons
+        if row.metric == "wer" and row.candidate.rate is not None
+    }
+    return Point(timing.cost_usd_per_audio_hour, rates)
 
 
 def saving(timing: TimingReport) -> float | None:
@@ -148,6 +158,19 @@ def dominated(points: Mapping[str, Point]) -> dict[str, tuple[str, ...]]:
         name: tuple(other for other, rival in points.items() if other != name and _dominates(rival, point))
         for name, point in points.items()
     }
+
+
+def frontier(models: Mapping[str, Point]) -> tuple[str, ...]:
+    """Which models are worth having and which are not, in a sentence; () for fewer than two models."""
+    if len(models) < 2:
+        return ()
+    rivals = dominated(models)
+    kept = ", ".join(f"{name} {models[name].cost:.3g} USD" for name in models if not rivals[name])
+    beaten = [
+        f"{name} is worse or dearer than {', '.join(by)} and in nothing better" for name, by in rivals.items() if by
+    ]
+    measured = "cost an audio hour against WER on every gated slice, each as measured at its release"
+    return ("; ".join([f"worth having: {kept}", *beaten]) + f" ({measured})",)
 
 
 def _dominates(rival: Point, point: Point) -> bool:

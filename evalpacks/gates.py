@@ -229,12 +229,14 @@ def gate(
     *,
     previous: FamilyPolicy | None = None,
     waivers: Mapping[Digest, SignedWaiver] | None = None,
+    released: Mapping[str, exchange.Point] | None = None,
 ) -> GateReport:
     """The verdicts of a scored release (R4.5) and the slices a person must look at (R4.6).
 
     `previous` is the policy of the last promoted release, None for a first one (R4.7); `waivers` maps the digest of
-    each waiver whose signature was verified (R4.2).
+    each waiver whose signature was verified (R4.2); `released` are the family's other models, by version.
     """
+    models = {**(released or {}), score.version: exchange.point_of(score, timing)}
     comparisons = exchange.settle(score.comparisons, timing, policy.exchange)
     signed = waivers or {}
     quality = quality_gate(score, policy, comparisons, signed).judge()
@@ -253,7 +255,7 @@ def gate(
             sorted(name for name, one in signed.items() if any(_waives(one, row, score) for row in comparisons))
         ),
         policy_changes=policy_changes(previous, policy) if previous else (),
-        exchange=exchange.sentences(comparisons, timing, policy.exchange),
+        exchange=(*exchange.sentences(comparisons, timing, policy.exchange), *exchange.frontier(models)),
     )
 
 

@@ -6,6 +6,8 @@ Invariants: a release goes on only with Pass; every other value stops it with th
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import JsonValue
 
 from contracts.digest import Digest
@@ -17,6 +19,11 @@ from contracts.verdict import Value, Verdict, worst
 from operations.context import Context, once, put
 from operations.waive import commands, holding, stopping
 from registry.documents import get_document
+
+if TYPE_CHECKING:
+    from evalpacks.exchange import Point
+
+_COMPARED = ("score_report", "timing_report")
 
 
 class Stopped(Refused):
@@ -47,11 +54,13 @@ def gate(context: Context, family: str, captured: dict[str, Digest], scored: dic
     Waivers that hold now are inputs, so that one more, or one less, asks the gates again.
     """
     waivers = holding(context, family, payload=captured["payload"], policy=captured["policy"])
-    previous = previous_policy(context, family)
+    previous, released = previous_policy(context, family), _released(context, family, scored)
     inputs = {name: scored[name] for name in ("score_report", "timing_report", "safety_report")}
     inputs |= {"policy": captured["policy"], "train_manifest": captured["train_manifest"]}
     inputs |= {"previous_policy": previous} if previous else {}
     inputs |= {f"waiver.{number}": digest for number, digest in enumerate(sorted(waivers))}
+    for version, reports in released.items():
+        inputs |= {f"{name}.{version}": reports[name] for name in _COMPARED}
 
     def body() -> tuple[dict[str, Digest], dict[str, JsonValue]]:
         from evalpacks import gates
@@ -63,7 +72,8 @@ def gate(context: Context, family: str, captured: dict[str, Digest], scored: dic
         safety = get_document(store, SafetyReport, scored["safety_report"])
         manifest = get_document(store, TrainManifest, captured["train_manifest"])
         before = get_document(store, FamilyPolicy, previous) if previous else None
-        report = gates.gate(score, timing, safety, policy, previous=before, waivers=waivers)
+        others = {version: _point(context, reports) for version, reports in released.items()}
+        report = gates.gate(score, timing, safety, policy, previous=before, waivers=waivers, released=others)
         origin = provenance(manifest, policy)
         report = report.model_copy(update={"provenance": origin, "verdict": worst([report.verdict, origin])})
         (digest,) = put(context, report)
@@ -100,6 +110,27 @@ def _next_step(context: Context, report: GateReport, inputs: dict[str, Digest]) 
     if lines:
         context.announce("\n  ".join(["inconclusive; an approver may let it go on:", *lines]))
     return "\n    ".join([train, *(["or let an approver sign for each:"] if lines else []), *lines])
+
+
+def _released(context: Context, family: str, scored: dict[str, Digest]) -> dict[str, dict[str, Digest]]:
+    """Version -> score and timing report of each model that was stable, was not taken back, and heard these packs."""
+    state = context.ledger(family).state()
+    packs = get_document(context.store, ScoreReport, scored["score_report"]).packs
+    found: dict[str, dict[str, Digest]] = {}
+    for move in state.history:
+        step = state.releases[move.release].steps.get("score") if move.kind == "promote" and move.release else None
+        if step is None or move.bundle in state.withdrawn | state.condemned:
+            continue
+        if get_document(context.store, ScoreReport, step.outputs["score_report"]).packs == packs:
+            found[move.version] = {name: step.outputs[name] for name in _COMPARED}
+    return found
+
+
+def _point(context: Context, reports: dict[str, Digest]) -> Point:
+    from evalpacks.exchange import point_of
+
+    score = get_document(context.store, ScoreReport, reports["score_report"])
+    return point_of(score, get_document(context.store, TimingReport, reports["timing_report"]))
 
 
 def previous_policy(context: Context, family: str) -> Digest | None:

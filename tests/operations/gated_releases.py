@@ -98,6 +98,7 @@ class GatedRelease:
 
     def promote(self) -> None:
         """As if the release had gone all the way."""
+        self._append("score", self.scored)
         self._append("promote", {"bundle": self.payload})
 
     def ask_approval(self) -> Digest:

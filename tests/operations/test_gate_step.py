@@ -45,6 +45,17 @@ def test_a_policy_that_is_the_last_one_has_no_difference(context: Context) -> No
     assert report_of(GatedRelease(context, payload="c" * 64, version="v3")).policy_changes == ()
 
 
+def test_the_family_s_models_are_compared_by_cost_and_quality(context: Context) -> None:
+    GatedRelease(context, version="v2").promote()
+    GatedRelease(context, version="v3", payload="c" * 64, harm=0.02).promote()
+    report = report_of(GatedRelease(context, version="v4", payload="d" * 64, harm=-0.1))
+    assert report.exchange[-1] == (
+        "worth having: v4 0.03 USD; v2 is worse or dearer than v4 and in nothing better; "
+        "v3 is worse or dearer than v2, v4 and in nothing better "
+        "(cost an audio hour against WER on every gated slice, each as measured at its release)"
+    )
+
+
 def test_the_gates_are_asked_once_for_the_same_inputs(context: Context) -> None:
     release = GatedRelease(context, quality=[WELSH])
     for _ in range(2):
