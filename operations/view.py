@@ -17,7 +17,15 @@ from contracts.document import Document
 from contracts.ledger_event import LedgerEvent
 from contracts.policy import FamilyPolicy
 from contracts.registry_entry import RegistryEntry
-from contracts.reports import CanaryReport, GateReport, ReplayReport, SafetyReport, ScoreReport, TimingReport
+from contracts.reports import (
+    CanaryReport,
+    GateReport,
+    ReplayReport,
+    SafetyReport,
+    ScoreReport,
+    StreamTimeline,
+    TimingReport,
+)
 from contracts.train_manifest import TrainManifest
 from operations import pointer
 from operations.approve import waiting_evidence
@@ -40,6 +48,7 @@ def release_view(context: Context, family: str, release: str, links: dict[str, s
 
     policy = get_document(context.store, FamilyPolicy, done["capture"].outputs["policy"])
     gate = document(GateReport, "gate", "gate_report")
+    timing = document(TimingReport, "score", "timing_report")
     approvals = [event for event in events if event.step == "approve"]
     bundle = done["package"].outputs["bundle"] if "package" in done else None
     stable = done["score"].inputs.get("stable") if "score" in done else None
@@ -58,12 +67,13 @@ def release_view(context: Context, family: str, release: str, links: dict[str, s
         train=document(TrainManifest, "capture", "train_manifest"),
         entry=document(RegistryEntry, "register", "registry_entry"),
         score=document(ScoreReport, "score", "score_report"),
-        timing=document(TimingReport, "score", "timing_report"),
+        timing=timing,
         safety=document(SafetyReport, "score", "safety_report"),
         gate=gate,
         replay=document(ReplayReport, "stage", "replay_report"),
         canary=document(CanaryReport, "canary", "canary_report"),
         evidence=document(Evidence, "request_approval", "evidence"),
+        timeline=get_document(context.store, StreamTimeline, timing.timeline) if timing and timing.timeline else None,
         approvals=tuple(get_document(context.store, Approval, event.outputs["approval"]) for event in approvals),
         events=events,
         policy_changes=gate.policy_changes if gate else (),
