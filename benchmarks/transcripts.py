@@ -25,6 +25,7 @@ SPEAKERS = 320
 LONGEST = 24
 
 _REPLACED, _DROPPED = 0.6, 0.25
+_PART = 1 << 16
 _SYLLABLES = tuple(consonant + vowel for consonant in "bdfgklmnprstvwz" for vowel in "aeiou")
 
 Words = npt.NDArray[np.int64]
@@ -46,29 +47,38 @@ def make_transcripts(count: int, *, seed: int = 1, noise: float = 0.1) -> Transc
     references, hypotheses = make_pairs(count, seed=seed, noise=noise)
     generator = np.random.default_rng([seed, 2])
     labels = {"utterance_id": [f"u{number:07d}" for number in range(count)]}
-    labels["speaker"] = [f"s{number % SPEAKERS:03d}" for number in range(count)]
+    speakers = [f"s{number:03d}" for number in range(SPEAKERS)]
+    labels["speaker"] = [speakers[number % SPEAKERS] for number in range(count)]
     for column in SLICE_COLUMNS:
         values = np.array([f"{column}{value}" for value in range(VALUES_A_COLUMN)], dtype=object)
         labels[column] = values[generator.integers(0, VALUES_A_COLUMN, size=count)].tolist()
-    return Transcripts(references, hypotheses, pd.DataFrame(labels).astype(object))
+    return Transcripts(references, hypotheses, pd.DataFrame(labels, dtype=object))
 
 
 def make_pairs(count: int, *, seed: int = 1, noise: float = 0.1) -> tuple[list[str], list[str]]:
-    """References and noisy hypotheses."""
-    generator = np.random.default_rng([seed, 1])
+    """References and noisy hypotheses; made in parts, so that making them takes little memory beside them."""
+    references: list[str] = []
+    hypotheses: list[str] = []
+    for part, first in enumerate(range(0, count, _PART)):
+        generator = np.random.default_rng([seed, 1, part])
+        said, heard = _make_part(generator, min(_PART, count - first), noise)
+        references += said
+        hypotheses += heard
+    return references, hypotheses
+
+
+def _make_part(generator: np.random.Generator, count: int, noise: float) -> tuple[list[str], list[str]]:
     lengths = generator.integers(1, LONGEST + 1, size=count)
     said = _spoken(generator, int(lengths.sum()))
     utterance = np.repeat(np.arange(count), lengths)
-    kind = generator.random(len(said)) / max(noise, 1e-12)
-    replaced, dropped = kind < _REPLACED, (kind >= _REPLACED) & (kind < _REPLACED + _DROPPED)
-    inserted = (kind >= _REPLACED + _DROPPED) & (kind < 1)
-    heard = np.where(replaced, _spoken(generator, len(said)), said)
+    fate = generator.random(len(said)) / max(noise, 1e-12)
+    replaced, dropped = fate < _REPLACED, (fate >= _REPLACED) & (fate < _REPLACED + _DROPPED)
+    inserted = (fate >= _REPLACED + _DROPPED) & (fate < 1)
     copies = np.where(dropped, 0, np.where(inserted, 2, 1))
-    heard_words, heard_in = np.repeat(heard, copies), np.repeat(utterance, copies)
-    second = np.zeros(len(heard_words), dtype=np.bool_)
-    second[np.cumsum(copies)[inserted] - 1] = True
-    heard_words[second] = _spoken(generator, int(second.sum()))
-    return _joined(said, lengths), _joined(heard_words, np.bincount(heard_in, minlength=count))
+    heard = np.repeat(np.where(replaced, _spoken(generator, len(said)), said), copies)
+    second = np.cumsum(copies)[inserted] - 1
+    heard[second] = _spoken(generator, len(second))
+    return _joined(said, lengths), _joined(heard, np.bincount(np.repeat(utterance, copies), minlength=count))
 
 
 def _spoken(generator: np.random.Generator, count: int) -> Words:
