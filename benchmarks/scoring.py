@@ -39,7 +39,7 @@ SETTINGS = {
     "threads": f"ours: one a core ({os.cpu_count()}); jiwer: one",
     "garbage_collector": "on, as Python sets it, for both; off for speedup_over_jiwer_without_gc; run between the runs",
     "outside_the_clock": "data, tables of labels, import and compilation, one warm-up run of each",
-    "bounds": f"{REPLICATES} replicates, 20 slices x 3 metrics (WER, substitutions, deletions), over scoring one of both arms",
+    "bounds": f"{REPLICATES} replicates, 20 slices x 3 metrics (WER, substitutions, deletions), over scoring one arm",
     "growth": f"log-log slope of the median time over {', '.join(f'{size:,}' for size in SIZES)} utterances; "
     f"{SIZES[0]:,} are not compiled, so growth_exponent_compiled is without them",
     "memory": f"{SIZES[-1]:,} utterances in a process of its own: resident peak over what it was before there were "
