@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
 from contracts.approval import SignedWaiver
 from contracts.errors import Refused, SoundcheckError, WrongCall
 from contracts.reports import GateReport
 from contracts.verdict import Value
+from flows.cli import soundcheck
+from flows.commands import shared
 from operations import keys
 from operations.context import Context
 from operations.gate import Stopped
@@ -18,6 +23,7 @@ from operations.waive import Subject, holding, known_waivers, waiting, waive
 from registry.documents import get_document
 from registry.keyring import read_keyring
 from registry.signing import WAIVER_TYPE, enrol, sign
+from tests.flows.release_project import REPOSITORY
 from tests.operations.gated_releases import FAMILY, WELSH, GatedRelease, open_installation
 
 MISSING = Subject("commands", "accent=welsh", "wer")
@@ -220,3 +226,51 @@ def test_a_waiver_holds_only_as_it_was_signed(
     assert [known.fault for known in known_waivers(context, FAMILY)] == [fault]
     held = holding(context, FAMILY, payload=stopped.payload, policy=stopped.captured["policy"])
     assert bool(held) == (fault == "")
+
+
+@pytest.fixture
+def typed(context: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`soundcheck waive asr-commands WORDS` in this installation."""
+    shutil.copyfile(REPOSITORY / "params.yaml", context.settings.root / "params.yaml")
+    monkeypatch.setattr(shared, "light_context", lambda: context)
+    return lambda *words: CliRunner().invoke(soundcheck, ["waive", FAMILY, *words])
+
+
+SAID = ("--key", "anna", "--pack", "commands", "--slice", "accent=welsh", "--metric", "wer", "--reason", REASON)
+
+
+def test_the_command_waives_and_lists(typed: Callable[..., Result], stopped: GatedRelease) -> None:
+    command = f"inconclusive: {waiting(stopped.context, FAMILY)[0]}\n"
+    assert typed("--list").output == f"nothing of asr-commands was waived\n{command}"
+    answer = typed(*SAID)
+    assert answer.output == "wer on commands/accent=welsh is waived by anna and in the ledger of asr-commands\n"
+    stopped.gate()
+    (known,) = known_waivers(stopped.context, FAMILY)
+    line = f"{known.waiver.at}  v2: wer on commands/accent=welsh, by anna: {REASON}"
+    assert typed("--list").output == f"{line}  (holds)\n"
+    keys.revoke(stopped.context, "anna")
+    assert typed("--list").output == f"{line}  (does not hold: a signature is by a revoked key)\n"
+
+
+def test_the_command_says_what_is_still_inconclusive(typed: Callable[..., Result], context: Context) -> None:
+    release = GatedRelease(context, quality=[WELSH, WELSH | {"slices": ["accent=manx"]}])
+    with pytest.raises(Stopped):
+        release.gate()
+    first = typed(*SAID).output
+    assert "still inconclusive: soundcheck waive asr-commands --key KEY --pack commands --slice accent=manx" in first
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "missing --key, --pack, --slice, --metric, --reason; or --list alone"),
+        (SAID[:-2], "missing --reason; or --list alone"),
+        ((*SAID, "--baseline", "nobody"), "'nobody' is not one of 'stable', 'parent'"),
+    ],
+)
+def test_a_wrong_call_of_the_command_says_what_is_missing(
+    typed: Callable[..., Result], words: tuple[str, ...], said: str
+) -> None:
+    answer = typed(*words)
+    assert answer.exit_code == 2
+    assert said in answer.output
