@@ -11,9 +11,10 @@ from __future__ import annotations
 from contracts.digest import short
 from contracts.reports import Comparison
 from contracts.verdict import Value
+from pages.comparing import beyond_limit, change, compared_on, difference, held_to, marks, worst_first
 from pages.figures import clock, duration, many, plain, slice_name
 from pages.markdown import bullets, code, table, text, verdict
-from pages.reading import approve_line, change, difference, limit, marks, rows, target, worst_first
+from pages.reading import approve_line, policy_changes, rows, target, unwaived, waived
 from pages.view import ReleaseView
 
 SHOWN = 10
@@ -23,12 +24,16 @@ SHOWN = 10
 def markdown(view: ReleaseView) -> str:
     """The approval form's text. Missing documents are named as risk, never left out."""
     lines = [verdict_line(view), ""]
-    lines += ["### Slices, worst first (◆ protected)", "", *slice_table(view)]
+    lines += ["### Slices, worst first (◆ protected)", "", *slice_tables(view)]
+    if accepted := waiver_lines(view):
+        lines += ["### Waived by name", "", *accepted]
+    if view.gate and view.gate.exchange:
+        lines += ["### Cost against quality", "", *bullets(text(sentence) for sentence in view.gate.exchange)]
     lines += ["### Canary", "", *canary_lines(view)]
     lines += ["### Risk: what the evidence does not cover", "", *bullets(risks(view))]
     lines += ["### Rollback", "", *rollback_lines(view)]
-    if view.policy_changes:
-        lines += ["### The policy has changed", "", *bullets(text(change) for change in view.policy_changes)]
+    if changes := policy_changes(view):
+        lines += ["### The policy has changed", "", *bullets(text(sentence) for sentence in changes)]
     lines += ["### Decide", "", *decision_lines(view)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -44,41 +49,72 @@ def verdict_line(view: ReleaseView) -> str:
     return f"**{verdict(overall)}** {text(view.family)} **{text(view.version)}** {instead}: {words}"
 
 
-def slice_table(view: ReleaseView) -> list[str]:
-    """verdict | slice | stable -> candidate | difference [interval], worst first; what they are held to above it.
+def slice_tables(view: ReleaseView) -> list[str]:
+    """verdict | slice | rate | difference [interval], worst first, a table a metric; what it is held to above it.
 
-    Prefect draws the form 470 pixels wide and hides what does not fit, so the columns that decide come first.
+    Prefect draws the form 470 pixels wide and hides what does not fit, so the columns that decide come first; metrics
+    that pass everywhere share one table.
     """
     if view.score is None or not view.score.comparisons:
         return ["Not reached: nothing was compared.", ""]
-    ordered = worst_first(view.score.comparisons)
-    packs = len({one.pack for one in ordered})
-    unsettled = sum(one.verdict.value is not Value.PASS for one in ordered)
-    first = max(SHOWN, unsettled)
-    shown = ordered[:first] + [one for one in ordered[first:] if one.slice == "overall"]
-    header = ("verdict", "slice", "rate", "difference")
-    lines = [*_held_to(ordered), *table(header, (_slice_row(one, packs) for one in shown), right=(2,))]
-    if len(shown) < len(ordered):
-        lines += [f"{many(len(ordered) - len(shown), 'more slice')} PASS; the release report has them.", ""]
+    groups: dict[str, list[Comparison]] = {}
+    for one in worst_first(view.score.comparisons):
+        groups.setdefault(compared_on(one), []).append(one)
+    (first, *rest) = groups.items()
+    open_ones = [pair for pair in rest if any(one.verdict.value is not Value.PASS for one in pair[1])]
+    passing = sorted(
+        (pair for pair in rest if pair not in open_ones),
+        key=lambda pair: (pair[1][0].metric != "wer", pair[1][0].baseline == "parent"),
+    )
+    lines = [line for title, group in (first, *open_ones) for line in _table(title, group, alone=not rest)]
+    return [*lines, *_passing_table(passing)]
+
+
+def _table(title: str, group: list[Comparison], *, alone: bool) -> list[str]:
+    unsettled = sum(one.verdict.value is not Value.PASS for one in group)
+    count = max(SHOWN, unsettled)
+    shown = group[:count] + [one for one in group[count:] if one.slice == "overall"]
+    better = ", higher is better" if group[0].better == "higher" else ""
+    heading = [] if alone else [f"**{text(title)}**{better}", ""]
+    held = bullets(f"held to {text(sentence)}" for sentence in held_to(group))
+    lines = [*heading, *held, *table(_COLUMNS, map(_slice_row, shown), right=(2,))]
+    if len(shown) < len(group):
+        lines += [f"{many(len(group) - len(shown), 'more slice')} PASS; the release report has them.", ""]
     return lines
 
 
-def _held_to(compared: list[Comparison]) -> list[str]:
-    """One line a limit: on how many slices it holds, or on which one."""
-    slices: dict[str, list[str]] = {}
-    for one in compared:
-        slices.setdefault(limit(one) or "nothing", []).append(one.slice)
+def _passing_table(groups: list[tuple[str, list[Comparison]]]) -> list[str]:
+    """One row a metric that passes everywhere: its overall rate, or its worst slice where it has none."""
+    rows = []
+    for title, group in groups:
+        one = next((one for one in group if one.slice == "overall"), group[0])
+        where = "" if one.slice == "overall" else f", worst {slice_name(one.slice)}"
+        more = f" ({many(len(group), 'slice')})" if len(group) > 1 else ""
+        row = (verdict(one.verdict.value), text(f"{title}{where}{more}"), change(one), _difference(one))
+        rows.append(row)
+    heading = ["**Metrics that pass on every slice**", ""] if rows else []
+    return [*heading, *table(("verdict", "metric", "rate", "difference"), rows, right=(2,))]
+
+
+_COLUMNS = ("verdict", "slice", "rate", "difference")
+
+
+def _difference(one: Comparison) -> str:
+    return difference(one).replace("[", "\\[") or "none"
+
+
+def _slice_row(one: Comparison) -> tuple[str, ...]:
+    marked = "".join(f" **{mark}**" for mark in (*marks(one), beyond_limit(one)) if mark and mark != "protected")
+    name = f"{'◆ ' if one.protected else ''}{text(slice_name(one.slice))}{marked}"
+    return verdict(one.verdict.value), name, change(one), _difference(one)
+
+
+def waiver_lines(view: ReleaseView) -> list[str]:
+    """What was accepted by name, by whom and why (R4.2)."""
     return bullets(
-        f"held to {name}: {slice_name(found[0]) if len(found) == 1 else many(len(found), 'slice')}"
-        for name, found in slices.items()
+        f"{text(one.what)}, by {text(one.who or 'a person')}: {text(one.reason)}; waiver {code(short(one.digest))}"
+        for one in waived(view)
     )
-
-
-def _slice_row(one: Comparison, packs: int) -> tuple[str, ...]:
-    marked = "".join(f" **{mark}**" for mark in marks(one) if mark != "protected")
-    pack = f" {text(one.pack)}" if packs > 1 else ""
-    name = f"{'◆ ' if one.protected else ''}{text(slice_name(one.slice))}{pack}{marked}"
-    return verdict(one.verdict.value), name, change(one), difference(one).replace("[", "\\[") or "none"
 
 
 def canary_lines(view: ReleaseView) -> list[str]:
@@ -115,10 +151,12 @@ def risks(view: ReleaseView) -> list[str]:
     ]
     found = [f"**{name}** was not reached" for name in missing]
     if view.score:
+        left = unwaived(view)
         for one in worst_first(view.score.comparisons):
             if one.verdict.value is not Value.PASS:
                 reasons = "; ".join(one.verdict.reasons) or "no reason was given"
-                found.append(f"{code(one.slice)} {verdict(one.verdict.value)}: {text(reasons)}")
+                accepted = "" if one in left else ", waived"
+                found.append(f"{code(one.slice)} {verdict(one.verdict.value)}{accepted}: {text(reasons)}")
             if one.unit == "utterance":
                 found.append(
                     f"{code(one.slice)} speaks for its {many(one.speakers, 'speaker')} alone: too few for more"

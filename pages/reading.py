@@ -8,17 +8,16 @@ Source: pages.md; release-algorithm R4.2, R6.1, R6.5, R6.6.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
 from typing import NamedTuple
 
 from contracts.approval import Approval, SignedWaiver
 from contracts.digest import Digest, short
-from contracts.policy import CanaryPlan, ServingGate
+from contracts.policy import ServingGate
 from contracts.reports import Comparison, TimingReport
 from contracts.verdict import Value, Verdict, worst
+from pages.comparing import change, compared_on, difference, limit, subject, worst_first
 from pages.figures import (
-    PERCENT,
-    Scale,
     clock,
     duration,
     key_hint,
@@ -55,108 +54,6 @@ class Command(NamedTuple):
     line: str
 
 
-def excess(comparison: Comparison) -> float:
-    """How far the candidate is over what it is held to, in the metric's unit; negative is room left."""
-    sign = 1 if comparison.better == "lower" else -1
-    if comparison.estimate is not None:
-        return sign * comparison.estimate - (comparison.margin or 0.0)
-    rate = comparison.candidate.rate
-    if rate is None or comparison.limit is None:
-        return float("inf")
-    return sign * (rate - comparison.limit)
-
-
-def worst_first(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """Worst verdict first, then the least room to the margin; equal ones by name."""
-    return sorted(
-        comparisons,
-        key=lambda one: (-one.verdict.value.severity, -excess(one), one.pack, one.metric, one.slice),
-    )
-
-
-def marks(comparison: Comparison) -> tuple[str, ...]:
-    """`protected`, `high risk`, as they apply."""
-    named = (("protected", comparison.protected), ("high risk", comparison.high_risk))
-    return tuple(name for name, applies in named if applies)
-
-
-def compared_on(comparison: Comparison) -> str:
-    """`WER on commands`, and whom a quantized candidate is compared with."""
-    against = " against full precision" if comparison.baseline == "parent" else ""
-    return f"{scale(comparison.metric).label} on {plain(comparison.pack)}{against}"
-
-
-def change(comparison: Comparison) -> str:
-    """`8.4% -> 6.1%`, or `6.1%` without a stable."""
-    metric = scale(comparison.metric)
-    candidate = metric.value(comparison.candidate.rate)
-    return f"{metric.value(comparison.stable.rate)} -> {candidate}" if comparison.stable else candidate
-
-
-def difference(comparison: Comparison) -> str:
-    """`-2.3 [-3.1, -1.5]`, "" without a stable."""
-    metric = scale(comparison.metric)
-    if comparison.estimate is None:
-        return ""
-    return f"{metric.difference(comparison.estimate)} {metric.interval(comparison.lower, comparison.upper)}".strip()
-
-
-def limit(comparison: Comparison) -> str:
-    """`margin 1.0`, `margin 0.4 (5% of stable)`, `ceiling 35.0%`, "" where nothing is set."""
-    metric = scale(comparison.metric)
-    if comparison.estimate is None or comparison.margin is None:
-        return absolute_limit(comparison)
-    before = comparison.stable.rate if comparison.stable else None
-    share = f" ({comparison.margin / before:.0%} of stable)" if comparison.relative and before else ""
-    return f"margin {metric.number(comparison.margin)}{share}"
-
-
-def absolute_limit(comparison: Comparison) -> str:
-    """`ceiling 35.0%`, `floor 90.0%` where higher is better, "" where none is set."""
-    name = "ceiling" if comparison.better == "lower" else "floor"
-    return "" if comparison.limit is None else f"{name} {scale(comparison.metric).value(comparison.limit)}"
-
-
-def beyond_limit(comparison: Comparison) -> str:
-    """`over ceiling`, `under floor`, "" where the absolute limit holds or none is set."""
-    rate = comparison.candidate.rate
-    if rate is None or comparison.limit is None:
-        return ""
-    if comparison.better == "lower":
-        return "over ceiling" if rate > comparison.limit else ""
-    return "under floor" if rate < comparison.limit else ""
-
-
-def canary_scale(metric: str, plan: CanaryPlan | None) -> Scale:
-    """How a metric of the judge is written: a quantile's rate is the share of requests over its budget (U7)."""
-    rule = plan.metrics.get(metric) if plan else None
-    if rule is None or rule.kind != "quantile":
-        return scale(metric)
-    name = plain(metric).removesuffix("_ms").replace("_", " ")
-    over = f" over {milliseconds(rule.budget)}" if rule.budget and metric.endswith("_ms") else " over budget"
-    return PERCENT._replace(label=name + over)
-
-
-def held_to(compared: Iterable[Comparison]) -> tuple[str, ...]:
-    """One sentence a limit: on how many slices it holds, or on which one."""
-    slices: dict[str, list[str]] = {}
-    for one in compared:
-        slices.setdefault(_both_limits(one) or "nothing", []).append(one.slice)
-    return tuple(
-        f"{name}: {slice_name(found[0]) if len(found) == 1 else many(len(found), 'slice')}"
-        for name, found in slices.items()
-    )
-
-
-def _both_limits(one: Comparison) -> str:
-    """What a comparison is held to; the share of a relative margin is another number on every slice."""
-    if one.relative and one.estimate is not None and one.margin is not None and one.stable and one.stable.rate:
-        margin = f"margin {one.margin / one.stable.rate:.0%} of stable"
-    else:
-        margin = limit(one)
-    return " and ".join(filter(None, dict.fromkeys((margin, absolute_limit(one)))))
-
-
 _OVERALL_SHOWN = 5
 
 
@@ -176,7 +73,7 @@ def quality_row(view: ReleaseView) -> Row:
     if slices := worst_first(one for one in compared if one.slice != "overall"):
         one = slices[0]
         figures = ", ".join(filter(None, (difference(one) or change(one), limit(one))))
-        of = f" {compared_on(one)}" if several else ""
+        of = f", {compared_on(one)}" if several else ""
         worse = one.verdict.value.severity > max((whole.verdict.value.severity for whole in overall), default=-1)
         parts.insert(0 if worse else len(parts), f"worst slice {slice_name(one.slice)}{of}  {figures}")
     value = view.gate.quality.value if view.gate else worst(one.verdict for one in compared).value
@@ -328,6 +225,13 @@ def signature(approval: Approval) -> str:
     return f"{plain(approval.approver)} (unsigned, typed into the form)"
 
 
+def unwaived(view: ReleaseView) -> list[Comparison]:
+    """The comparisons that nobody accepted by name, worst first."""
+    accepted = {(one.pack, one.slice, one.metric, one.baseline) for one in view.waivers}
+    compared = view.score.comparisons if view.score else ()
+    return worst_first(one for one in compared if (one.pack, one.slice, one.metric, one.baseline) not in accepted)
+
+
 class Waived(NamedTuple):
     """One comparison that a person accepted by name (R4.2)."""
 
@@ -348,9 +252,9 @@ def waived(view: ReleaseView) -> tuple[Waived, ...]:
 def _waived(digest: Digest, one: SignedWaiver | None) -> Waived:
     if one is None:
         return Waived("a comparison that is not named here", "", "", "the waiver's document was not read", digest)
-    against = " against full precision" if one.baseline == "parent" else ""
-    what = f"{scale(one.metric).label} on {slice_name(one.slice)} of {plain(one.pack)}{against}"
-    return Waived(what, f"{plain(one.approver)} ({key_hint(one.key_id)})", moment(one.at), plain(one.reason), digest)
+    return Waived(
+        subject(one), f"{plain(one.approver)} ({key_hint(one.key_id)})", moment(one.at), plain(one.reason), digest
+    )
 
 
 def reviews(view: ReleaseView) -> tuple[tuple[str, bool], ...]:
@@ -395,6 +299,17 @@ def approve_line(view: ReleaseView, decision: str = "promote") -> str:
     return f"soundcheck approve {plain(view.family)} --key KEY --evidence {evidence} --decision {decision}"
 
 
+_WAIVABLE = 6
+"""Waiver commands that a page lists: a release with more open comparisons needs evidence, not waivers."""
+
+
+def waive_line(family: str, one: Comparison) -> str:
+    """The command that accepts one Inconclusive comparison (R4.2)."""
+    against = " --baseline parent" if one.baseline == "parent" else ""
+    place = f"--pack {shlex.quote(plain(one.pack))} --slice {shlex.quote(plain(one.slice))} --metric {one.metric}"
+    return f"soundcheck waive {family} --key KEY {place}{against} --reason TEXT"
+
+
 def commands(view: ReleaseView) -> tuple[Command, ...]:
     """What can be done now: actions are commands, because identity is a signature (pages.md)."""
     family = plain(view.family)
@@ -406,6 +321,9 @@ def commands(view: ReleaseView) -> tuple[Command, ...]:
         ]
     if view.outcome == "promoted" and view.stable_bundle:
         named.append(Command("take it back", f"soundcheck rollback {family} --key KEY --reason TEXT"))
+    if view.stopped_at == "gate" and view.gate and view.gate.verdict.value is Value.INCONCLUSIVE:
+        open_ones = [one for one in unwaived(view) if one.verdict.value is Value.INCONCLUSIVE]
+        named += [Command(f"accept {subject(one)}", waive_line(family, one)) for one in open_ones[:_WAIVABLE]]
     if view.outcome in ("stopped", "rejected"):
         named.append(Command("release a corrected candidate", f"soundcheck release {family} --candidate DIR"))
     if view.bundle:

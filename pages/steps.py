@@ -17,6 +17,7 @@ from contracts.errors import WrongCall
 from contracts.policy import CanaryPlan
 from contracts.registry_entry import RegistryEntry
 from contracts.reports import (
+    Calibration,
     CanaryReport,
     GateReport,
     Quantiles,
@@ -30,9 +31,11 @@ from contracts.routing import RouteTable
 from contracts.train_manifest import TrainManifest
 from contracts.verdict import Verdict
 from pages import approval
-from pages.figures import duration, many, milliseconds, moment, plain, scale, size, slice_name
+from pages.comparing import canary_scale, difference, limit, worst_first
+from pages.figures import PERCENT, duration, many, moment, plain, scale, size, slice_name
 from pages.markdown import bullets, code, table, text, verdict
-from pages.reading import canary_scale, difference, headline, limit, worst_first
+from pages.plots.latency import offline
+from pages.reading import headline
 from pages.view import ReleaseView
 
 STEPS = ("capture", "register", "score", "gate", "package", "stage", "canary", "approve", "promote")
@@ -135,6 +138,7 @@ def _score(score: ScoreReport) -> list[str]:
     rows = [
         (
             f"{code(one.slice)} {text(one.pack)}",
+            text(scale(one.metric).label + (" (parent)" if one.baseline == "parent" else "")),
             scale(one.metric).value(one.stable.rate if one.stable else None),
             scale(one.metric).value(one.candidate.rate),
             difference(one).replace("[", "\\[") or "none",
@@ -143,23 +147,29 @@ def _score(score: ScoreReport) -> list[str]:
         )
         for one in ordered[:_SHOWN]
     ]
-    header = ("slice", "stable", "candidate", "difference [interval]", "held to", "verdict")
+    header = ("slice", "metric", "stable", "candidate", "difference [interval]", "held to", "verdict")
     rest = len(ordered) - len(rows)
     return [
         f"**Scored** {text(score.family)} {text(score.version)}: {many(len(ordered), 'comparison')} on "
         f"{', '.join(text(pack) for pack in score.packs)}, normaliser {text(score.normalizer)}",
         "",
-        *(table(header, rows, right=(1, 2, 3, 4)) or ["Nothing was compared.", ""]),
-        *([f"and {many(rest, 'more slice')} that did no worse"] if rest else []),
+        *(table(header, rows, right=(2, 3, 4, 5)) or ["Nothing was compared.", ""]),
+        *([f"and {many(rest, 'more comparison')} that did no worse", ""] if rest else []),
+        *bullets(_calibrated(one, score.stable_calibration) for one in score.calibration),
     ]
 
 
+def _calibrated(one: Calibration, stable: tuple[Calibration, ...]) -> str:
+    before = [f" (stable {PERCENT.value(found.error)})" for found in stable if found.pack == one.pack]
+    return f"expected calibration error on {text(one.pack)} {PERCENT.value(one.error)}{''.join(before)}"
+
+
 def _timing(timing: TimingReport) -> list[str]:
-    rows = [_quantiles("final", timing.final_ms)]
-    if timing.stable_final_ms:
-        rows.append(_quantiles("final, stable", timing.stable_final_ms))
-    if timing.first_partial_ms:
-        rows.append(_quantiles("first partial", timing.first_partial_ms))
+    rows = [
+        _quantiles(row.name if arm == "candidate" else f"{row.name}, {arm}", one)
+        for row in offline(timing, None)
+        for arm, one in row.arms()
+    ]
     return [
         f"**Timed** RTF {timing.rtf:.2g}, peak {timing.peak_memory_mb:.0f} MB, "
         f"{timing.cost_usd_per_audio_hour:.2g} USD an audio hour",
@@ -168,11 +178,13 @@ def _timing(timing: TimingReport) -> list[str]:
     ]
 
 
-_QUANTILES = ("time", "p50", "p95", "p99", "max", "n")
+_QUANTILES = ("time, ms", "p50", "p95 [95% interval]", "p99", "max", "n")
 
 
 def _quantiles(name: str, one: Quantiles) -> tuple[str, ...]:
-    return (name, *(milliseconds(value) for value in (one.p50, one.p95, one.p99, one.maximum)), f"{one.n:,}")
+    p50, p95, p99, most = (f"{value:.0f}" for value in (one.p50, one.p95, one.p99, one.maximum))
+    bounds = " \\[{:.0f}, {:.0f}]".format(*one.p95_interval) if one.p95_interval else ""
+    return name, p50, p95 + bounds, p99, most, f"{one.n:,}"
 
 
 def _safety(safety: SafetyReport) -> list[str]:
@@ -182,6 +194,7 @@ def _safety(safety: SafetyReport) -> list[str]:
             (
                 f"words on {safety.clips_with_words} of {safety.clips} clips without speech",
                 f"redaction leaked {safety.redaction_leaked} of {safety.redaction_planted} private strings",
+                *(f"{text(one.name)}: {one.broken} of {one.planted} went wrong" for one in safety.checks),
             )
         ),
     ]
@@ -193,7 +206,9 @@ def _gate(gate: GateReport) -> list[str]:
     rows = [(name, verdict(found.value), "; ".join(map(text, found.reasons))) for name, found in named]
     review = [f"manual review is mandatory for {code(name)}" for name in gate.manual_review]
     title = f"**{verdict(gate.verdict.value)}** {text(gate.family)} {text(gate.version)} at the gate"
-    return [title, "", *table(("gate", "verdict", "reasons"), rows), *bullets(review)]
+    known = [*review, *(f"waived, see {code(one)}" for one in gate.waivers), *map(text, gate.exchange)]
+    known += [f"policy changed: {text(sentence)}" for sentence in gate.policy_changes]
+    return [title, "", *table(("gate", "verdict", "reasons"), rows), *bullets(known)]
 
 
 def _bundle(manifest: BundleManifest) -> list[str]:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from contracts.reports import Comparison, SliceEvidence, StageResult
 from contracts.verdict import Value, Verdict
+from pages.comparing import canary_scale, change, difference, limit, marks, subject
 from pages.figures import Scale, many, plain, scale, slice_name
-from pages.reading import approve_line, canary_scale, change, difference, limit, marks, worst_first
+from pages.reading import approve_line, unwaived
 from pages.view import ReleaseView
 
 
@@ -47,7 +48,7 @@ def stop_of(view: ReleaseView) -> Stop:
 
 def _gate_stop(view: ReleaseView) -> Stop:
     gate = view.gate
-    compared = worst_first(view.score.comparisons) if view.score else []
+    compared = unwaived(view)
     if compared and gate and gate.quality.value is gate.verdict.value is compared[0].verdict.value:
         return _quality_stop(compared, view)
     named = [("quality", gate.quality), ("serving", gate.serving), ("safety", gate.safety)] if gate else []
@@ -63,7 +64,7 @@ def _quality_stop(compared: list[Comparison], view: ReleaseView) -> Stop:
     first = compared[0]
     others = [one for one in compared[1:] if one.verdict.value is first.verdict.value]
     metric = scale(first.metric)
-    what = f"{metric.label} on {slice_name(first.slice)} of {plain(first.pack)}: {first.verdict.value.upper()}"
+    what = f"{subject(first)}: {first.verdict.value.upper()}"
     if others:
         what += f", and {many(len(others), 'other comparison')} with it"
     figures = [change(first), f"{difference(first)} {metric.points}".strip() if difference(first) else "", limit(first)]

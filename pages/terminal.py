@@ -11,8 +11,8 @@ from __future__ import annotations
 import textwrap
 
 from contracts.digest import Digest, short
-from pages.figures import duration, moment, plain
-from pages.reading import NOT_REACHED, Row, bundle_row, headline, rows
+from pages.figures import duration, many, moment, plain
+from pages.reading import NOT_REACHED, Row, bundle_row, headline, policy_changes, rows, waived
 from pages.stops import stop_of
 from pages.view import HistoryRow, ReleaseView, StatusView
 
@@ -35,6 +35,7 @@ def release_summary(view: ReleaseView, *, width: int = 120) -> str:
         lines += _row(row, word_width, width)
     if missing := [row.label for row in judged if row not in reached]:
         lines += _wrapped(f"  {'not reached':<{_LABEL}}", [", ".join(missing)], width)
+    lines += _beside(view, width)
     if view.bundle:
         lines += _row(bundle_row(view), word_width, width)
     if links := [f"{_SEEN.get(name, plain(name))} {plain(address)}" for name, address in view.links.items()]:
@@ -52,6 +53,17 @@ def _header(view: ReleaseView, width: int) -> list[str]:
     if not rest and len(line) + len(_GAP) + len(took) <= width:
         return [line + took.rjust(width - len(line))]
     return [line, *(" " * len(name) + text for text in rest), " " * len(name) + took]
+
+
+def _beside(view: ReleaseView, width: int) -> list[str]:
+    """What stands beside the verdicts: waivers, what the release costs and saves, a policy that has changed."""
+    accepted = [f"{one.what}, by {one.who}: {one.reason}" if one.who else one.reason for one in waived(view)]
+    lines = [line for text in accepted for line in _wrapped(f"  {'waived':<{_LABEL}}", [text], width)]
+    for number, sentence in enumerate(view.gate.exchange if view.gate else ()):
+        lines += _wrapped(f"  {'' if number else 'exchange':<{_LABEL}}", [plain(sentence)], width)
+    if changes := policy_changes(view):
+        lines += _wrapped(f"  {'policy':<{_LABEL}}", [f"{many(len(changes), 'change')} since the last release"], width)
+    return lines
 
 
 def _row(row: Row, word_width: int, width: int) -> list[str]:

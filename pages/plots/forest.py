@@ -14,9 +14,7 @@ from typing import NamedTuple
 from contracts.policy import CanaryPlan
 from contracts.reports import Better, Comparison, SliceEvidence
 from contracts.verdict import Value
-from pages.figures import Scale, many, plain, scale, slice_name
-from pages.plots.axis import Axis, axis, same
-from pages.reading import (
+from pages.comparing import (
     absolute_limit,
     beyond_limit,
     canary_scale,
@@ -28,6 +26,8 @@ from pages.reading import (
     marks,
     worst_first,
 )
+from pages.figures import Scale, many, plain, scale, slice_name
+from pages.plots.axis import Axis, axis, same
 
 _FEW = 12
 

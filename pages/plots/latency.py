@@ -77,7 +77,9 @@ class Latencies(NamedTuple):
     distributions: tuple[Distribution, ...]
 
 
-class _Measured(NamedTuple):
+class Measured(NamedTuple):
+    """One figure of speed: both arms where they were measured, the budget of its p95 in milliseconds."""
+
     name: str
     stable: Quantiles | None
     candidate: Quantiles | None
@@ -100,28 +102,29 @@ def latencies(timing: TimingReport | None, replay: ReplayReport | None, budget: 
     if replay:
         load = replay.warm
         wire = (
-            _Measured("first partial", None, load.first_partial_ms),
-            _Measured("final", None, load.final_ms),
-            _Measured("queue", None, load.queue_ms),
+            Measured("first partial", None, load.first_partial_ms),
+            Measured("final", None, load.final_ms),
+            Measured("queue", None, load.queue_ms),
         )
         title = f"Through the API, {many(load.requests, 'request')} at concurrency {load.concurrency}"
         drawn.append(_latencies(title, wire))
     return tuple(drawn)
 
 
-def offline(timing: TimingReport, budget: ServingGate) -> tuple[_Measured, ...]:
-    """The figures of a timing report with their budgets of p95."""
+def offline(timing: TimingReport, budget: ServingGate | None) -> tuple[Measured, ...]:
+    """The figures of a timing report, with their budgets of p95 where a policy is given."""
+    first, stable, final = (
+        (budget.first_partial_p95_ms, budget.first_stable_p95_ms, budget.final_p95_ms) if budget else (None,) * 3
+    )
     return (
-        _Measured(
-            "first partial", timing.stable_first_partial_ms, timing.first_partial_ms, budget.first_partial_p95_ms
-        ),
-        _Measured("first stable", timing.stable_first_stable_ms, timing.first_stable_ms, budget.first_stable_p95_ms),
-        _Measured("final", timing.stable_final_ms, timing.final_ms, budget.final_p95_ms),
-        _Measured("endpoint", timing.stable_endpoint_ms, timing.endpoint_ms),
+        Measured("first partial", timing.stable_first_partial_ms, timing.first_partial_ms, first),
+        Measured("first stable", timing.stable_first_stable_ms, timing.first_stable_ms, stable),
+        Measured("final", timing.stable_final_ms, timing.final_ms, final),
+        Measured("endpoint", timing.stable_endpoint_ms, timing.endpoint_ms),
     )
 
 
-def _latencies(title: str, measured: Sequence[_Measured]) -> Latencies:
+def _latencies(title: str, measured: Sequence[Measured]) -> Latencies:
     known = [(row, arm, one) for row in measured for arm, one in row.arms()]
     values = [row.budget for row, _, _ in known if row.budget is not None]
     for _, _, one in known:
@@ -137,7 +140,7 @@ def _intervals(one: Quantiles) -> tuple[Bounds | None, Bounds | None, Bounds | N
     return one.p50_interval, one.p95_interval, one.p99_interval
 
 
-def _range(row: _Measured, arm: str, one: Quantiles, drawn: Axis, decimals: int) -> Range:
+def _range(row: Measured, arm: str, one: Quantiles, drawn: Axis, decimals: int) -> Range:
     quantiles = tuple(zip(("p50", "p95", "p99"), (one.p50, one.p95, one.p99), _intervals(one), strict=True))
     over = row.budget is not None and one.p95 > row.budget
     figures = [
@@ -168,7 +171,7 @@ def _interval(bounds: Bounds | None, decimals: int) -> str:
     return f"[{bounds[0]:.{decimals}f}, {bounds[1]:.{decimals}f}]" if bounds else ""
 
 
-def _distribution(row: _Measured, decimals: int) -> Distribution:
+def _distribution(row: Measured, decimals: int) -> Distribution:
     arms = [(arm, one) for arm, one in row.arms() if one.curve]
     values = [value for _, one in arms for value in _body(one)] + [row.budget or 0.0]
     drawn = axis(values, _MS, signed=False)

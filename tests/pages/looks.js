@@ -86,8 +86,17 @@
     }
   }
 
+  // Rows of one picture whose plots do not stand under each other, so that the axis would lie.
+  const askew = [];
+  for (const picture of document.querySelectorAll("table.forest, .slices, .stream")) {
+    const rows = [...picture.querySelectorAll(".plot > svg, .slices > .row svg, summary .bar > svg, .track > svg")];
+    const places = rows.filter(visible).map((plot) => plot.getBoundingClientRect());
+    const off = places.filter((box) => Math.abs(box.x - places[0].x) > 1 || Math.abs(box.width - places[0].width) > 1);
+    if (off.length) askew.push(`${off.length} rows of ${picture.className}`);
+  }
+
   const cramped = [...document.querySelectorAll("td.n, .slices .n, .stream .n")]
     .filter((one) => one.clientWidth && one.scrollWidth > one.clientWidth + 1)
     .map((one) => one.textContent);
-  return { faint, overlaps, broken, outside, cramped, wide: document.documentElement.scrollWidth - innerWidth, texts: texts.length };
+  return { faint, overlaps, broken, askew, outside, cramped, wide: document.documentElement.scrollWidth - innerWidth, texts: texts.length };
 };

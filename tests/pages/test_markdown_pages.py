@@ -145,7 +145,7 @@ def document_of(name: str) -> Document:
 SAID = {
     "capture": ("**Captured** asr-commands v2", "9,480 utterances, 2.6 h, 312 speakers"),
     "register": ("**Registered** asr-commands v2", "| owner | speech-commands team |"),
-    "score": ("30 comparisons on commands", "and 22 more slices that did no worse"),
+    "score": ("30 comparisons on commands", "and 22 more comparisons that did no worse"),
     "gate": ("**\u2713 PASS** asr-commands v2 at the gate", "manual review is mandatory"),
     "package": ("27 files, 47.3 MB", "`soundcheck restore "),
     "stage": ("golden outputs 12 of 12 equal, rollback 0.42 s, 0 of 24", "60 requests at concurrency 4"),

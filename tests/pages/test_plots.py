@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from contracts.reports import Comparison, Count, Quantiles, StreamTimeline, TimelineEvent, WordCounts
 from pages import figures
+from pages.comparing import excess, worst_first
 from pages.plots.axis import axis
 from pages.plots.calibration import reliabilities
 from pages.plots.cost import moves
@@ -19,7 +20,6 @@ from pages.plots.errors import error_packs
 from pages.plots.forest import Mark, forests
 from pages.plots.latency import latencies
 from pages.plots.timeline import timeline
-from pages.reading import excess, worst_first
 from pages.view import ReleaseView
 from tests.pages import rich_documents
 from tests.pages.release_documents import PASS, comparison, policy, score_report, timing_report

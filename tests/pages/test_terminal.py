@@ -24,6 +24,7 @@ asr-commands v2  ->  canary passed, approved by r.manager (key 3f9ae12b...), pro
   privacy      PASS  0 of 24 planted strings found
   rollback     PASS  rehearsed in 0.42 s, golden outputs equal (12 of 12)   target v1 126a07de492d
   canary       PASS  shadow promote (62 sessions)   cohort promote (94 sessions)   wide promote (238 sessions)
+  policy       2 changes since the last release
   bundle       sha256 a5b37b2e0779   47.3 MB, 1.2 MB new   restore with: soundcheck restore a5b37b2e0779 --into DIR
   see          report .soundcheck/reports/asr-commands-v2.html   Prefect http://127.0.0.1:4200/runs/flow-run/5d0c
                MLflow http://127.0.0.1:5000/#/models/asr-commands/versions/2"""
