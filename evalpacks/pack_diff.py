@@ -55,8 +55,8 @@ class PackDiff:
 
     @property
     def equal(self) -> bool:
-        """Whether both are the same pack."""
-        return self.digests[0] == self.digests[1]
+        """Whether both are the same pack, also in what the digest leaves out (the language of an utterance)."""
+        return self.digests[0] == self.digests[1] and not self.changed
 
     def as_json(self) -> dict[str, JsonValue]:
         """For programs: `soundcheck pack diff --json`."""
