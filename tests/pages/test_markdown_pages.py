@@ -60,6 +60,57 @@ def test_slices_stand_worst_first_and_marked(stop: ReleaseView) -> None:
     assert verdicts == sorted(verdicts, key=lambda word: -Value(word.lower()).severity)
 
 
+def test_metrics_that_pass_everywhere_share_one_table() -> None:
+    form = markdown(release_examples.rich())
+    assert "**intent recall on commands**, higher is better\n\n- held to margin 2.0 and floor 90.0%: 7 slices\n" in form
+    assert "| ? INCONCLUSIVE | \u25c6 scottish | 94.2% -> 92.5% | -1.7 \\[-3.1, -0.3] |" in form
+    shared = form.split("**Metrics that pass on every slice**")[1].split("###")[0]
+    rows = [line.split("|")[2].strip() for line in shared.splitlines() if line.startswith("| \u2713")]
+    assert rows == [
+        "WER on entities",
+        "WER on commands (30 slices)",
+        "WER on commands against full precision (7 slices)",
+        "early endpoints on commands",
+        "CER on entities",
+        "partial churn on commands",
+        "Brier score on commands",
+        "entity error rate on entities, worst address (6 slices)",
+    ]
+
+
+def test_form_shows_waivers_exchange_and_policy_difference() -> None:
+    form = markdown(release_examples.rich())
+    waived = form.split("### Waived by name")[1].split("###")[0]
+    assert "- intent recall on scottish of commands, by r.manager (key 3f9ae12b...): eighteen more speakers" in waived
+    assert "- saves 35% of the cost" in form.split("### Cost against quality")[1].split("###")[0]
+    changed = form.split("### The policy has changed")[1].split("###")[0]
+    assert "serving.first\\_stable\\_p95\\_ms: not set -> 1200 (stricter)" in changed
+    assert "- `accent=scottish` ? INCONCLUSIVE, waived: " in form
+
+
+def test_waiver_whose_document_is_missing_is_named_by_its_digest() -> None:
+    view = dataclasses.replace(release_examples.rich(), waivers=())
+    form = markdown(view)
+    assert view.gate
+    assert "a comparison that is not named here, by a person: the waiver's document was not read" in form
+    assert f"waiver `{view.gate.waivers[0][:12]}`" in form
+    assert "? INCONCLUSIVE, waived" not in form
+
+
+def test_artifacts_of_a_rich_release_name_metrics_intervals_and_checks() -> None:
+    view = release_examples.rich()
+    scored = artifact("score", view)
+    assert "| `accent=scottish` commands | intent recall | 94.2% | 92.5% |" in scored
+    assert "- expected calibration error on commands 3.3% (stable 10.7%)" in scored
+    assert "| first partial | 412 | 697 \\[665, 743] | 867 | 1127 | 600 |" in scored
+    assert "| first partial, stable | 455 | 823 \\[779, 884] |" in scored
+    assert "- spoken private strings: 0 of 24 went wrong" in scored
+    gate = artifact("gate", view)
+    assert view.gate
+    assert f"- waived, see `{view.gate.waivers[0]}`" in gate
+    assert "- policy changed: serving.first\\_stable\\_p95\\_ms: not set" in gate
+
+
 def test_form_names_target_evidence_and_the_terminal_alternative(release: ReleaseView) -> None:
     form = markdown(release)
     assert release.evidence

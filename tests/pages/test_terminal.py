@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.ledger_event import LedgerEvent
+from pages.reading import commands, waive_line
 from pages.terminal import release_summary, status
 from pages.view import HistoryRow, ReleaseView, StatusView
 from tests.pages import release_documents, release_examples
@@ -182,6 +183,58 @@ def test_inconclusive_says_what_would_settle_it(stop: ReleaseView) -> None:
     text = release_summary(dataclasses.replace(stop, score=score, gate=gate), width=120)
     assert "what settles about 31 more speakers would settle it" in text
     assert "add speakers to the slices that are named" in text
+
+
+def test_terminal_says_what_was_waived_what_it_costs_and_that_the_policy_changed() -> None:
+    lines = release_summary(release_examples.rich(), width=120).splitlines()
+    assert (
+        "  quality      PASS  worst slice scottish, intent recall on commands  -1.7 [-3.1, -0.3], margin 2.0" in lines
+    )
+    assert (
+        "  waived       intent recall on scottish of commands, by r.manager (key 3f9ae12b...): eighteen more speakers "
+        "are being"
+    ) in lines
+    assert (
+        "  exchange     saves 35% of the cost (0.0017 -> 0.0011 USD an audio hour) and 6% of the memory (412 -> 388 MB)"
+    ) in lines
+    assert "  policy       2 changes since the last release" in lines
+
+
+def inconclusive_stop(*, waived: bool) -> ReleaseView:
+    view = release_examples.rich()
+    assert view.gate
+    verdict = release_examples.open_verdict("about 18 more speakers would settle it")
+    gate = view.gate.model_copy(update={"quality": verdict, "verdict": verdict, "waivers": ()})
+    waivers = view.waivers if waived else ()
+    return dataclasses.replace(view, outcome="stopped", stopped_at="gate", gate=gate, waivers=waivers)
+
+
+def test_inconclusive_comparison_is_named_with_the_command_that_waives_it() -> None:
+    view = inconclusive_stop(waived=False)
+    assert "stopped by   intent recall on scottish of commands: INCONCLUSIVE" in release_summary(view)
+    assert commands(view)[0] == (
+        "accept intent recall on scottish of commands",
+        "soundcheck waive asr-commands --key KEY --pack commands --slice accent=scottish --metric intent_recall "
+        "--reason TEXT",
+    )
+
+
+def test_waived_comparison_is_not_what_stopped_a_release() -> None:
+    view = inconclusive_stop(waived=True)
+    assert "stopped by   intent recall" not in release_summary(view)
+    assert not [one for one in commands(view) if one.line.startswith("soundcheck waive")]
+
+
+@pytest.mark.parametrize(
+    ("slice_name", "baseline", "written"),
+    [
+        ("accent=us&noise=5db", "stable", "--slice 'accent=us&noise=5db' --metric wer --reason TEXT"),
+        ("overall", "parent", "--slice overall --metric wer --baseline parent --reason TEXT"),
+    ],
+)
+def test_waiver_command_can_be_pasted(slice_name: str, baseline: str, written: str) -> None:
+    one = release_documents.comparison(3, slice_name, bad=False).model_copy(update={"baseline": baseline})
+    assert waive_line("f", one).endswith(written)
 
 
 @settings(max_examples=60, deadline=None)
