@@ -103,7 +103,10 @@ def _outcome(
         return "rejected", "approve"
     if approvals and approvals[-1].data["decision"] == "hold":
         return "held", "approve"
-    for event in reversed(events):
+    last = {
+        event.step: event for event in events if event.outcome != "start"
+    }  # a step that was tried again counts once
+    for event in sorted(last.values(), key=lambda event: -event.sequence):
         if event.data.get("verdict", "pass") != "pass" or event.outcome == "fail":
             return "stopped", event.step
     return "waiting", None

@@ -64,7 +64,7 @@ class GatedRelease:
         self.captured = {"policy": policy, "train_manifest": train, "payload": payload}
         self.captured["release"] = release_id(FAMILY, version, payload, policy)
         self.scored = dict(zip(("score_report", "timing_report", "safety_report"), reports, strict=True))
-        self._append("capture", self.captured)
+        self._append("capture", self.captured | {"model_card": context.store.put_blob(b"# Model card")})
 
     def _append(self, step: str, outputs: dict[str, Digest]) -> None:
         self.context.ledger(FAMILY).append(

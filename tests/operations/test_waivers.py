@@ -19,6 +19,7 @@ from flows.commands import shared
 from operations import keys
 from operations.context import Context
 from operations.gate import Stopped
+from operations.view import release_view
 from operations.waive import Subject, holding, known_waivers, waiting, waive
 from registry.documents import get_document
 from registry.keyring import read_keyring
@@ -64,6 +65,15 @@ def test_a_signed_waiver_lets_the_release_go_on_and_is_in_the_evidence(context: 
     event = next(event for event in context.ledger(FAMILY).events() if event.step == "waive")
     assert (event.release, event.data["approver"]) == (stopped.captured["release"], "anna")
     assert REASON not in event.to_bytes().decode()
+
+
+def test_people_see_the_waiver_and_that_the_release_goes_on(context: Context, stopped: GatedRelease) -> None:
+    before = release_view(context, FAMILY, stopped.captured["release"])
+    assert (before.outcome, before.stopped_at, before.waivers) == ("stopped", "gate", ())
+    waiver = waive(context, FAMILY, MISSING, key_name="anna", reason=REASON)
+    stopped.gate()
+    after = release_view(context, FAMILY, stopped.captured["release"])
+    assert (after.outcome, after.stopped_at, after.waivers) == ("waiting", None, (waiver,))
 
 
 def test_a_stopped_release_names_the_command_of_each_inconclusive_comparison(context: Context) -> None:
