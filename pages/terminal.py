@@ -18,6 +18,7 @@ from pages.view import HistoryRow, ReleaseView, StatusView
 
 _LABEL = 13
 _GAP = "   "
+_EXCHANGED = 3
 _SEEN = {"prefect": "Prefect", "mlflow": "MLflow"}
 
 
@@ -59,11 +60,18 @@ def _beside(view: ReleaseView, width: int) -> list[str]:
     """What stands beside the verdicts: waivers, what the release costs and saves, a policy that has changed."""
     accepted = [f"{one.what}, by {one.who}: {one.reason}" if one.who else one.reason for one in waived(view)]
     lines = [line for text in accepted for line in _wrapped(f"  {'waived':<{_LABEL}}", [text], width)]
-    for number, sentence in enumerate(view.gate.exchange if view.gate else ()):
+    for number, sentence in enumerate(_exchange(view)):
         lines += _wrapped(f"  {'' if number else 'exchange':<{_LABEL}}", [plain(sentence)], width)
     if changes := policy_changes(view):
         lines += _wrapped(f"  {'policy':<{_LABEL}}", [f"{many(len(changes), 'change')} since the last release"], width)
     return lines
+
+
+def _exchange(view: ReleaseView) -> tuple[str, ...]:
+    """What a terminal has room for: the gate's first sentences, which say the most."""
+    said = view.gate.exchange if view.gate else ()
+    rest = len(said) - _EXCHANGED
+    return said if rest <= 1 else (*said[:_EXCHANGED], f"and {many(rest, 'more sentence')} in the release report")
 
 
 def _row(row: Row, word_width: int, width: int) -> list[str]:

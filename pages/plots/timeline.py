@@ -53,7 +53,9 @@ class Timeline(NamedTuple):
 def timeline(document: StreamTimeline) -> Timeline:
     """The picture of one StreamTimeline."""
     last = document.events[-1].text.split() if document.events else []
-    drawn = axis([document.duration_s, *(one.shown_s for one in document.events)], _SECONDS, signed=False)
+    drawn = axis(
+        [document.duration_s, *(max(one.shown_s, one.heard_s) for one in document.events)], _SECONDS, signed=False
+    )
     rows = tuple(_row(one, last, drawn) for one in document.events)
     partial = [word for row in rows if not row.final for word in row.words]
     revised = sum(word.state == "revised" for word in partial)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from statistics import NormalDist
 
 from contracts.approval import SignedWaiver
@@ -167,12 +168,11 @@ def comparisons() -> tuple[Comparison, ...]:
     """Every metric, and word errors against the full-precision parent."""
     accents = ("us", "british", "scottish", "caribbean", "rp", "lancaster")
     found = list(score_report(bad=False).comparisons)
-    recall = {"better": "higher", "margin": 0.02, "limit": 0.9}
-    found.append(compared("intent_recall", "overall", rate=0.961, shift=0.006, half=0.006, **recall))  # type: ignore[arg-type]
+    recall = partial(compared, "intent_recall", better="higher", margin=0.02, limit=0.9)
+    found.append(recall("overall", rate=0.961, shift=0.006, half=0.006))
     for index, accent in enumerate(accents):
         shift = -0.017 if accent == "scottish" else wave(index, -0.004, 0.016)
-        name = f"accent={accent}"
-        found.append(compared("intent_recall", name, rate=wave(index, 0.93, 0.98), shift=shift, half=0.014, **recall))  # type: ignore[arg-type]
+        found.append(recall(f"accent={accent}", rate=wave(index, 0.93, 0.98), shift=shift, half=0.014))
     found += [
         compared("churn", "overall", rate=0.084, shift=-0.012, half=0.007, margin=0.0042, limit=0.2, relative=True),
         compared("early_endpoint_rate", "overall", rate=0.012, shift=0.001, half=0.003, margin=0.005, limit=0.05),

@@ -82,7 +82,9 @@ def test_form_shows_waivers_exchange_and_policy_difference() -> None:
     form = markdown(release_examples.rich())
     waived = form.split("### Waived by name")[1].split("###")[0]
     assert "- intent recall on scottish of commands, by r.manager (key 3f9ae12b...): eighteen more speakers" in waived
-    assert "- saves 35% of the cost" in form.split("### Cost against quality")[1].split("###")[0]
+    assert (
+        "- cost 0.0017 -> 0.0011 USD/audio hour (35% less)" in form.split("### Cost against quality")[1].split("###")[0]
+    )
     changed = form.split("### The policy has changed")[1].split("###")[0]
     assert "serving.first\\_stable\\_p95\\_ms: not set -> 1200 (stricter)" in changed
     assert "- `accent=scottish` ? INCONCLUSIVE, waived: " in form
