@@ -86,7 +86,7 @@ class Tagger:
         longest = Mention(NUMBER, start, end) if end > start else None
         for phrase, kind in self._known.get(words[start], {}).items():
             reached = start + len(phrase)
-            if reached >= (end or start) and tuple(words[start:reached]) == phrase:
+            if reached >= end and tuple(words[start:reached]) == phrase:
                 longest, end = Mention(kind, start, reached), reached
         return longest
 

@@ -3,7 +3,8 @@
 Boundary: pure; the pattern table of a pack (PackMeta.intents) and normalised texts in, counts per utterance out.
 Invariants: a text means what all patterns say that match the whole of it, so that their order is nothing; an
 utterance counts where its reference means something, and is right where the hypothesis means the same; a text longer
-than `MAX_CHARACTERS` means nothing, which bounds the time that a pattern may take.
+than `MAX_CHARACTERS` means nothing, so a recogniser that babbles costs no more than a long command does. A pattern that
+is exponential in a command's length (a repetition of a repetition) is a fault of the pack, which nothing here bounds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from contracts.errors import Refused
 from evalpacks.metrics.metric import Counts, Evidence, Metric
 
 MAX_CHARACTERS = 400
-"""Longer texts are no commands: a recogniser that babbles must not keep a pattern busy."""
+"""Longer texts are no commands."""
 
 Meaning = frozenset[tuple[str, tuple[tuple[str, str], ...]]]
 """(intent, its slots as (name, text) in order of names) of every pattern that matches."""

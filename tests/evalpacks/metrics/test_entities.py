@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from contracts.errors import Refused
 from evalpacks.metrics import METRICS, Evidence
 from evalpacks.metrics.alignment import align
-from evalpacks.metrics.entities import NUMBER_WORDS, EntityErrors, TypeErrors, entity_errors, errors_by_type
+from evalpacks.metrics.entities import (
+    NUMBER_WORDS,
+    EntityErrors,
+    Mention,
+    Tagger,
+    TypeErrors,
+    entity_errors,
+    errors_by_type,
+)
 from tests.evalpacks.metrics.evidence_samples import counted, make_evidence
 
 KNOWN = (("name", "anna"), ("name", "john smith"), ("street", "baker street"))
@@ -45,6 +53,9 @@ def judged(reference: str, hypothesis: str, *entities: tuple[str, str], normaliz
         ("call anna", "call john smith", [("name", "anna")], 1, 0),  # heard as another: once
         ("call anna", "call john smith baker street", [("name", "anna")], 1, 1),  # and one more
         ("call anna", "call five", [("name", "anna")], 1, 0),
+        ("call anna please", "call five uh please", [("name", "anna")], 1, 0),  # five stands before what anna became
+        ("anna the", "two", [("name", "anna")], 1, 0),  # and here after it
+        ("anna calls me", "five calls two me", [("name", "anna")], 1, 1),  # a word heard right parts the errors
         ("call anna now", "call anna five", [("name", "anna")], 0, 1),  # the name is right, the number is made up
         ("room twenty", "room twenty five", [("number", "twenty")], 0, 1),  # not the same number
         ("room twenty five", "room twenty", [("number", "twenty five")], 1, 0),
@@ -63,6 +74,22 @@ def test_named_utterances(
 ) -> None:
     errors = judged(reference, hypothesis, *entities)
     assert (len(errors.missed), len(errors.false)) == (missed, false)
+
+
+@pytest.mark.parametrize(
+    ("text", "mentions"),
+    [
+        ("john smith", [("name", 0, 2)]),  # the longest
+        ("john", [("title", 0, 1)]),
+        ("nine", [("time", 0, 1)]),  # the pack's own type goes before a mere number
+        ("nine five", [("number", 0, 2)]),
+        ("john nine smith", [("title", 0, 1), ("time", 1, 2)]),
+        ("at 7th street", [("number", 1, 2)]),
+    ],
+)
+def test_the_tagger_takes_the_longest_mention(text: str, mentions: list[Mention]) -> None:
+    known = [("name", ("john", "smith")), ("title", ("john",)), ("time", ("nine",))]
+    assert Tagger(known).mentions(text.split()) == mentions
 
 
 def test_counts_are_errors_over_reference_entities() -> None:
