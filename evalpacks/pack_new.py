@@ -123,7 +123,11 @@ def _recordings(source: Path) -> list[Path]:
 def _sources(rows: pd.DataFrame, source: Path, known: Sequence[str], language: str | None) -> list[_Source]:
     """Each row with its recording; raises for rows without one, and for ids that are no file names."""
     if not {"path", "utterance_id"} & set(rows.columns):
-        raise WrongCall("the table of utterances names no recordings", expected="a column path or utterance_id")
+        raise WrongCall(
+            "the table of utterances names no recordings",
+            expected="a column path or utterance_id",
+            next_step="add one of them",
+        )
     if language is None and "language" not in rows.columns:
         raise WrongCall(
             "no language is given", expected="a column language, or one for all", next_step="add --language en"
