@@ -8,21 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from contracts.errors import WrongCall
 from operations.context import Context
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from evalpacks.pack import Pack
 
-PACK_RATE_HZ = 16_000
-"""Rate of the synthetic packs."""
-BUILDERS = ("english-human", "english-synthetic")
-"""Packs that `build` makes; `commands` is made with its training data, by `make train`."""
+
+class Order(NamedTuple):
+    """A pack to be built: where to, where Debian packages are kept, and whom to tell of progress."""
+
+    out: Path
+    context: Context
+
+    @property
+    def cache(self) -> Path:
+        """Where Debian packages and what they hold are kept."""
+        return (self.context.home / "cache" / "debian").resolve()
+
+    def on_progress(self, done: int, total: int) -> None:
+        """Utterances done and in all."""
+        self.context.progress(f"pack {self.out.name}", done, total)
+
+    def on_fetch(self, package: str, done: int, total: int) -> None:
+        """Megabytes of a package here and in all."""
+        self.context.progress(f"MB of {package}", done, total)
+
+
+class Builder(NamedTuple):
+    """How a pack is made, and what it is in one line."""
+
+    about: str
+    make: Callable[[Order], object]
 
 
 def required_packs(context: Context, family: str) -> list[Pack]:
@@ -56,38 +75,65 @@ def build(context: Context, name: str) -> Pack:
     """Make or fetch a pack into data/packs/NAME; WrongCall for one that has no builder."""
     from evalpacks.pack import load
 
-    def on_progress(done: int, total: int) -> None:
-        context.progress(f"pack {name}", done, total)
-
+    if name not in BUILDERS:
+        raise WrongCall("there is no builder for this pack", got=name, expected=" or ".join(BUILDERS))
     folder = context.settings.pack(name)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    if name == "english-human":
-        from evalpacks.packs.english_human.build import build as fetch
-
-        fetch(folder, cache=(context.home / "cache" / "debian").resolve(), on_progress=on_progress)
-    elif name == "english-synthetic":
-        from evalpacks.packs.english_synthetic.build import build as speak
-
-        speak(folder, synthesise=_synthesiser(), on_progress=on_progress)
-    else:
-        raise WrongCall(
-            "there is no builder for this pack",
-            got=name,
-            expected=" or ".join(BUILDERS),
-            next_step="make train (it builds the pack commands)",
-        )
+    BUILDERS[name].make(Order(folder, context))
     return load(folder)
 
 
-def _synthesiser() -> Callable[[str, str, int], npt.NDArray[np.float32]]:
-    import soxr
+def _commands(order: Order) -> None:
+    from speech.corpus import PACK_CARD, write_pack
 
-    from speech.synthesis import Synthesizer
+    corpus = order.context.settings.params["corpus"]
+    card = order.context.settings.root / PACK_CARD
+    write_pack(order.out, card, corpus["seed"], corpus["pack_per_speaker"], corpus["sample_rate_hz"])
 
-    synthesizer = Synthesizer()
 
-    def synthesise(text: str, voice: str, seed: int) -> npt.NDArray[np.float32]:
-        spoken = synthesizer.say(text, voice=voice, seed=seed).samples
-        return soxr.resample(spoken, synthesizer.sample_rate_hz, PACK_RATE_HZ, quality="HQ")  # type: ignore[no-any-return]
+def _english_human(order: Order) -> None:
+    from evalpacks.packs.english_human.build import build as fetch
 
-    return synthesise
+    fetch(order.out, cache=order.cache, on_progress=order.on_progress, on_fetch=order.on_fetch)
+
+
+def _english_human_16k(order: Order) -> None:
+    from evalpacks.packs.english_human.build import build_wideband
+    from speech.g722 import decode
+
+    build_wideband(order.out, cache=order.cache, decode=decode, on_progress=order.on_progress, on_fetch=order.on_fetch)
+
+
+def _multilingual_human(order: Order) -> None:
+    from evalpacks.packs.multilingual_human.build import build as fetch
+    from speech.g722 import decode
+
+    fetch(order.out, cache=order.cache, decode=decode, on_progress=order.on_progress, on_fetch=order.on_fetch)
+
+
+def _spoken(folder: str) -> Callable[[Order], object]:
+    """The builder of a synthetic pack, by the folder that plans it."""
+
+    def speak(order: Order) -> None:
+        from importlib import import_module
+
+        from speech.studio import Studio
+
+        plans = import_module(f"evalpacks.packs.{folder}.build")
+        plans.build(order.out, studio=Studio(), on_progress=order.on_progress)
+
+    return speak
+
+
+BUILDERS: dict[str, Builder] = {
+    "commands": Builder("voice commands, synthetic: six accents, noise, codecs", _commands),
+    "english-human": Builder("telephone prompts, one human voice, 8 kHz (Debian, 19 MB)", _english_human),
+    "english-human-16k": Builder("the same prompts at 16 kHz (Debian, 11 MB)", _english_human_16k),
+    "multilingual-human": Builder("es, fr, it, ru, seven human voices (Debian, 206 MB)", _multilingual_human),
+    "english-synthetic": Builder("English sentences, synthetic, six accents", _spoken("english_synthetic")),
+    "entities": Builder("numbers, amounts, names, addresses, dates, times", _spoken("entities")),
+    "code-switching": Builder("English with Spanish or French in one sentence", _spoken("code_switching")),
+    "long-form": Builder("dictation of half a minute to three minutes", _spoken("long_form")),
+    "robustness": Builder("the same sentences under six conditions", _spoken("robustness")),
+}
+"""Name -> how it is made, for `soundcheck pack build`."""

@@ -23,12 +23,13 @@ import numpy.typing as npt
 
 from contracts.digest import sha256_file
 from speech.noise import NOISES, Signal, add_noise, narrowband, non_speech_clips, set_level
+from speech.shards import dealt, in_fresh_processes
 
 __all__ = ["WORDS", "command", "main", "non_speech_clips", "plan_pack", "plan_training", "render"]
 
 LICENCE = "CC0-1.0 (synthetic, espeak-ng)"
-SHARDS = 8
-PROCESSES = 2
+PACK_CARD = Path("evalpacks/packs/commands/pack.yaml")
+"""The card of the eval pack, below the project's folder."""
 
 ACCENTS = {
     "us": "en-us",
@@ -226,7 +227,7 @@ def degrade(plan: Utterance, speech: Signal, rate_hz: int) -> Signal:
 
 
 class _Shard(NamedTuple):
-    plans: list[Utterance]
+    plans: Sequence[Utterance]
     folder: Path
     rate_hz: int
 
@@ -304,19 +305,14 @@ def _row(plan: Utterance, path: str, sha256: str, duration_s: float, rate_hz: in
 
 def render(plans: list[Utterance], folder: Path, rate_hz: int, *, label: str = "speaking") -> list[dict[str, Any]]:
     """Make all audio below `folder/audio` and return one row an utterance, in the order of the plans."""
-    import multiprocessing
-
     from speech.progress import progress
 
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "audio").mkdir(parents=True)
-    shards = [_Shard(plans[start::SHARDS], folder, rate_hz) for start in range(SHARDS)]
+    shards = [_Shard(part, folder, rate_hz) for part in dealt(plans)]
     rows: dict[str, dict[str, Any]] = {}
-    with (
-        multiprocessing.get_context("spawn").Pool(PROCESSES, maxtasksperchild=1) as pool,
-        progress(label, len(plans)) as advance,
-    ):
-        for done in pool.imap_unordered(_render, shards):
+    with progress(label, len(plans)) as advance:
+        for done in in_fresh_processes(_render, shards):
             rows.update((row["utterance_id"], row) for row in done)
             advance(len(done))
     return [rows[plan.utterance_id] for plan in plans]
@@ -352,9 +348,8 @@ def main(arguments: Sequence[str]) -> int:
             target = Path("data/corpus/commands")
             write_training(target, settings["seed"], settings["training_per_accent"], settings["sample_rate_hz"])
         else:
-            card = Path("evalpacks/packs/commands/pack.yaml")
             target = Path("data/packs/commands")
-            write_pack(target, card, settings["seed"], settings["pack_per_speaker"], settings["sample_rate_hz"])
+            write_pack(target, PACK_CARD, settings["seed"], settings["pack_per_speaker"], settings["sample_rate_hz"])
     return 0
 
 

@@ -68,17 +68,32 @@ def pack() -> None:
     """Eval packs: what a release is judged by."""
 
 
-@pack.command("build")
-@click.argument("name")
-def pack_build(name: str) -> None:
-    """Make or fetch a pack into data/packs/NAME."""
+class _BuildCommand(click.Command):
+    """Lists the packs that can be built, when somebody asks."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from operations.packs import BUILDERS
+
+        del ctx
+        with formatter.section("Packs"):
+            formatter.write_dl([(name, builder.about) for name, builder in BUILDERS.items()])
+
+
+@pack.command("build", cls=_BuildCommand)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--all", "everything", is_flag=True, help="Every pack of the list below.")
+def pack_build(names: tuple[str, ...], everything: bool) -> None:
+    """Make or fetch packs into data/packs/NAME, replacing what is there."""
     from flows.commands.shared import progress_bars
     from flows.wiring import open_context
-    from operations.packs import build
+    from operations.packs import BUILDERS, build
 
+    if bool(names) == everything:
+        raise click.UsageError("Name the packs to build, or say --all.")
     with progress_bars() as progress:
-        made = build(open_context(progress), name)
-    click.echo(f"{made.name} {made.digest[:12]}: {len(made.utterances)} utterances in {made.root}")
+        context = open_context(progress)
+        for made in (build(context, name) for name in (BUILDERS if everything else names)):
+            click.echo(f"{made.name} {made.digest[:12]}: {len(made.utterances)} utterances in {made.root}")
 
 
 @pack.command("show")

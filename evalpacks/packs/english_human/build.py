@@ -1,45 +1,50 @@
-"""Build the pack english-human: the Asterisk voice prompts and their transcripts from two Debian packages.
+"""Build the packs english-human and english-human-16k: the Asterisk voice prompts and their transcripts.
 
-Purpose: real recorded speech with transcripts, by `apt-get download` and without root.
-Boundary: reads the environment (SOUNDCHECK_HOME, SOUNDCHECK_NO_APT), fetches packages, writes the pack's folder; which
-clips are used and what they say are pure functions here.
-Invariants: audio is copied byte by byte (PCM16, mono, 8 kHz), never resampled; the same packages give the same pack
-digest; the folder appears whole or not at all.
+Purpose: real recorded speech with transcripts, from Debian packages and without root. The two packs hold the same clips
+at 8 and at 16 kHz, so that rates can be compared on one voice and one text.
+Boundary: fetches packages (SOUNDCHECK_NO_APT=1 forbids it), writes the pack's folder; what a clip says is pure.
+Invariants: audio at 8 kHz is copied byte by byte (PCM16, mono), at 16 kHz it is what G.722 decodes to, nothing is
+resampled; the same packages give the same pack digest; the folder appears whole or not at all.
 Source: README.md beside this file.
 """
 
 from __future__ import annotations
 
-import gzip
-import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+import numpy as np
+import numpy.typing as npt
 
-from contracts.digest import sha256_file
-from contracts.errors import Corrupt, DependencyFailed
-from evalpacks import pack
-from evalpacks.packs.english_human import debian
+from evalpacks.packs import debian
+from evalpacks.packs.asterisk import ENGLISH, prompts, without_notes
+from evalpacks.packs.making import Progress, audio_columns, length_slice, read_card, whole_folder, write_pack
 
-Progress = Callable[[int, int], None]
-"""Called with (clips done, clips in all)."""
+Decode = Callable[[bytes], npt.NDArray[np.int16]]
+"""G.722 at 64 kbit/s -> samples at WIDEBAND_HZ."""
 
-AUDIO_PACKAGE = "asterisk-core-sounds-en-wav"
-TEXT_PACKAGE = "asterisk-core-sounds-en"
-AUDIO_FOLDER = "usr/share/asterisk/sounds/en_US_f_Allison"
-TRANSCRIPTS = "usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz"
-SPEAKER = "allison-smith"
+WIDEBAND_HZ = 16_000
 CONTENTS = {"digits": "number", "letters": "letter", "phonetic": "letter"}
 SPOKEN_SYMBOLS = {"*": "star", "#": "pound"}
-_NOTE = re.compile(r"\[[^]]*\]|\([^)]*\)|<[^>]*>")
-_CARD = Path(__file__).with_name("pack.yaml")
+WIDEBAND_CARD = {
+    "name": "english-human-16k",
+    "title": "English telephone prompts, one human voice, 16 kHz",
+    "source": "Debian packages asterisk-core-sounds-en-g722 (audio) and asterisk-core-sounds-en (transcripts)",
+    "sample_rate_hz": WIDEBAND_HZ,
+}
+"""What the card of english-human-16k says otherwise than that of english-human."""
 
 
-def build(out: Path, *, cache: Path, on_progress: Progress | None = None) -> Path:
-    """Write the pack into the folder `out`, replacing one that is there, and return it.
+def build(
+    out: Path,
+    *,
+    cache: Path,
+    on_progress: Progress | None = None,
+    on_fetch: debian.Fetching | None = None,
+) -> Path:
+    """Write english-human into the folder `out`, replacing one that is there, and return it.
 
     `cache` keeps the Debian packages and what they hold.
 
@@ -47,34 +52,30 @@ def build(out: Path, *, cache: Path, on_progress: Progress | None = None) -> Pat
         DependencyFailed: the packages cannot be had, or hold something else than expected.
         Corrupt: a recording is not mono PCM16.
     """
-    import pandas
-
-    source = debian.unpack((AUDIO_PACKAGE, TEXT_PACKAGE), cache)
-    clips = usable_clips(_transcripts(source), lambda clip: (source / AUDIO_FOLDER / f"{clip}.wav").is_file())
-    partial = out.with_name(f".{out.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "audio").mkdir(parents=True)
-    rows = []
-    for done, (clip, text) in enumerate(sorted(clips.items()), start=1):
-        rows.append(_row(clip, text, source / AUDIO_FOLDER / f"{clip}.wav", partial))
-        if on_progress is not None:
-            on_progress(done, len(clips))
-    pack.write(partial, yaml.safe_load(_CARD.read_text(encoding="utf-8")), pandas.DataFrame(rows))
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
-    return out
+    return _build(out, read_card(__file__), "wav", shutil.copyfile, cache, on_progress, on_fetch)
 
 
-def usable_clips(transcripts: dict[str, str], has_audio: Callable[[str], bool]) -> dict[str, str]:
-    """Clip -> what is said in it: clips that have audio and speech; tones, silences and monkeys are left out."""
-    spoken = {clip: spoken_text(text) for clip, text in transcripts.items() if has_audio(clip)}
-    return {clip: text for clip, text in spoken.items() if word_count(text)}
+def build_wideband(
+    out: Path,
+    *,
+    cache: Path,
+    decode: Decode,
+    on_progress: Progress | None = None,
+    on_fetch: debian.Fetching | None = None,
+) -> Path:
+    """The same for english-human-16k; `decode` reads its recordings."""
+
+    def store(source: Path, target: Path) -> None:
+        store_wideband(source, target, decode)
+
+    return _build(out, read_card(__file__) | WIDEBAND_CARD, "g722", store, cache, on_progress, on_fetch)
 
 
-def parse_transcripts(lines: list[str]) -> dict[str, str]:
-    """Clip -> transcript of the file core-sounds-en.txt: `clip: text`; `;` begins a comment."""
-    pairs = (line.partition(":") for line in lines if line.strip() and not line.startswith(";"))
-    return {clip.strip(): text.strip() for clip, _, text in pairs}
+def store_wideband(source: Path, target: Path, decode: Decode) -> None:
+    """Write a G.722 recording as PCM16."""
+    import soundfile
+
+    soundfile.write(target, decode(source.read_bytes()), WIDEBAND_HZ, subtype="PCM_16")
 
 
 def spoken_text(transcript: str) -> str:
@@ -83,67 +84,41 @@ def spoken_text(transcript: str) -> str:
     >>> spoken_text("dash [-]"), spoken_text("(2 seconds of silence)"), spoken_text("press # to exit")
     ('dash', '', 'press pound to exit')
     """
-    text = _NOTE.sub(" ", transcript)
+    text = without_notes(transcript)
     for symbol, word in SPOKEN_SYMBOLS.items():
         text = text.replace(symbol, f" {word} ")
     return " ".join(text.split())
 
 
-def word_count(text: str) -> int:
-    """Words that have a letter or a digit."""
-    return sum(any(character.isalnum() for character in word) for word in text.split())
+def _build(
+    out: Path,
+    card: Mapping[str, Any],
+    ending: str,
+    store: Callable[[Path, Path], object],
+    cache: Path,
+    on_progress: Progress | None,
+    on_fetch: debian.Fetching | None,
+) -> Path:
+    """`store` writes a recording of the packages, named by its ending, as WAV."""
+    found = prompts(ENGLISH, ending, cache, on_fetch)
+    clips = found.spoken({clip: spoken_text(text) for clip, text in found.transcripts.items()})
+    with whole_folder(out) as folder:
+        rows = []
+        for done, (clip, text) in enumerate(clips.items(), start=1):
+            name = clip.replace("/", "-")
+            store(found.recording(clip), folder / f"audio/{name}.wav")
+            rows.append(audio_columns(folder, name) | _columns(clip, text))
+            if on_progress is not None:
+                on_progress(done, len(clips))
+        write_pack(folder, card, rows)
+    return out
 
 
-def length_slice(words: int) -> str:
-    """The value of slice `length`.
-
-    >>> [length_slice(words) for words in (1, 2, 3, 7, 8)]
-    ['1-2', '1-2', '3-7', '3-7', '8plus']
-    """
-    return "1-2" if words <= 2 else "3-7" if words <= 7 else "8plus"
-
-
-def _transcripts(source: Path) -> dict[str, str]:
-    try:
-        with gzip.open(source / TRANSCRIPTS, "rt", encoding="utf-8") as stream:
-            return parse_transcripts(stream.read().splitlines())
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DependencyFailed(
-            f"the package {TEXT_PACKAGE} has no readable transcripts",
-            where=TRANSCRIPTS,
-            got=type(error).__name__,
-            expected="gzip-compressed UTF-8 text",
-            next_step="remove cache/debian of the home folder and build the pack again",
-        ) from None
-
-
-def _row(clip: str, text: str, source: Path, root: Path) -> dict[str, Any]:
-    """Copy one recording into the pack and describe it."""
-    import soundfile
-
-    try:
-        info = soundfile.info(source)
-    except soundfile.LibsndfileError as error:
-        raise Corrupt("a recording does not read", where=f"{clip}.wav", got=str(error.error_string)) from None
-    if (info.channels, info.subtype) != (1, "PCM_16"):
-        raise Corrupt(
-            "a recording is in another form",
-            where=f"{clip}.wav",
-            got=f"{info.channels} channels, {info.subtype}",
-            expected="1 channel, PCM_16",
-        )
-    name = clip.replace("/", "-")
-    path = f"audio/{name}.wav"
-    shutil.copyfile(source, root / path)
+def _columns(clip: str, text: str) -> dict[str, str]:
     return {
-        "utterance_id": name,
-        "path": path,
         "text": text,
-        "speaker": SPEAKER,
-        "duration_s": info.frames / info.samplerate,
-        "sample_rate_hz": info.samplerate,
-        "sha256": sha256_file(root / path),
-        "language": "en",
-        "length": length_slice(word_count(text)),
+        "speaker": ENGLISH.speaker,
+        "language": ENGLISH.language,
+        "length": length_slice(text),
         "content": CONTENTS.get(clip.partition("/")[0], "prompt"),
     }

@@ -1,0 +1,1 @@
+"""Pack code-switching: English sentences with Spanish or French parts."""

@@ -1,0 +1,1 @@
+"""Pack entities: sentences with numbers, amounts, names, addresses, dates and times."""

@@ -1,0 +1,163 @@
+"""Build the pack multilingual-human: telephone prompts (Asterisk) and descriptions of pictures (Tux Paint).
+
+Purpose: real recorded speech in Spanish, French, Italian and Russian, two voices a language where there are two.
+Boundary: fetches Debian packages (SOUNDCHECK_NO_APT=1 forbids it), writes the pack's folder; which clips are used is
+a pure function of their transcripts.
+Invariants: a clip is used only where its transcript says in letters what is spoken; the same packages give the same
+pack digest; the folder appears whole or not at all.
+Source: README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from evalpacks.packs import debian
+from evalpacks.packs.asterisk import FRENCH, ITALIAN, RUSSIAN, SPANISH, Edition, prompts
+from evalpacks.packs.english_human.build import WIDEBAND_HZ, Decode, store_wideband
+from evalpacks.packs.making import (
+    Progress,
+    audio_columns,
+    length_slice,
+    read_card,
+    whole_folder,
+    word_count,
+    write_pack,
+)
+
+EDITIONS = (SPANISH, FRENCH, ITALIAN, RUSSIAN)
+STAMPS_PACKAGE = "tuxpaint-stamps-default"
+STAMPS = "usr/share/tuxpaint/stamps"
+STAMPS_LICENCE = "GPL-2"
+STAMPS_LANGUAGES = ("es", "fr", "ru")
+"""Of the languages above, those that somebody recorded nearly all stamps in."""
+NOT_SPEECH = ("beep", "letters/", "phonetic/", "silence/")
+"""Clips of sounds, and of letters that a transcript writes in several ways."""
+OTHERS_VOICES = "symbols"
+"""Stamps of letters and digits were recorded by others than the rest (the package's changelog)."""
+
+_NOT_AS_SPOKEN = re.compile(r"[\d\[\](){}<>/\\#*$%&+=@|\ufffd]|\?(?=\S|\s+[^\W\d_A-ZÀ-ÞА-Я])")
+"""Digits, notes and signs, which are said in several ways or not at all; a question mark inside a sentence was a letter
+once."""
+
+
+class Clip(NamedTuple):
+    """A recording somewhere on this machine, and what the table says of it."""
+
+    utterance_id: str
+    store: Callable[[Path], None]
+    text: str
+    speaker: str
+    language: str
+    origin: str
+    licence: str
+
+
+def build(
+    out: Path,
+    *,
+    cache: Path,
+    decode: Decode,
+    on_progress: Progress | None = None,
+    on_fetch: debian.Fetching | None = None,
+) -> Path:
+    """Write the pack into the folder `out`, replacing one that is there, and return it.
+
+    `cache` keeps the Debian packages and what they hold; `decode` reads G.722.
+
+    Raises:
+        DependencyFailed: the packages cannot be had, or hold something else than expected.
+    """
+    clips = [clip for edition in EDITIONS for clip in _prompts(edition, cache, decode, on_fetch)]
+    clips += _stamps(debian.unpack((STAMPS_PACKAGE,), cache, on_fetch) / STAMPS)
+    with whole_folder(out) as folder:
+        rows = []
+        for done, clip in enumerate(clips, start=1):
+            clip.store(folder / f"audio/{clip.utterance_id}.wav")
+            rows.append(audio_columns(folder, clip.utterance_id) | _columns(clip))
+            if on_progress is not None:
+                on_progress(done, len(clips))
+        write_pack(folder, read_card(__file__), rows)
+    return out
+
+
+def says_what_is_spoken(text: str) -> bool:
+    """Whether a transcript can be compared letter by letter with what a recogniser hears.
+
+    >>> says_what_is_spoken("Marque 1 para"), says_what_is_spoken("il tempo sar? esattamente")
+    (False, False)
+    >>> says_what_is_spoken("Quale cartella?"), says_what_is_spoken("…")
+    (True, False)
+    """
+    return word_count(text) > 0 and not _NOT_AS_SPOKEN.search(text)
+
+
+def stamp_text(description: str, language: str) -> str:
+    """What a stamp's text file says in a language, empty where it says nothing: lines like `es.utf8=Un gato.`"""
+    prefix = f"{language}.utf8="
+    return next((line[len(prefix) :].strip() for line in description.splitlines() if line.startswith(prefix)), "")
+
+
+def _prompts(edition: Edition, cache: Path, decode: Decode, on_fetch: debian.Fetching | None) -> Iterator[Clip]:
+    found = prompts(edition, "g722", cache, on_fetch)
+    texts = {
+        clip: text
+        for clip, text in found.transcripts.items()
+        if says_what_is_spoken(text) and not clip.startswith(NOT_SPEECH)
+    }
+    for clip, text in found.spoken(texts).items():
+        yield Clip(
+            utterance_id=f"{edition.language}-asterisk-{clip.replace('/', '-')}",
+            store=partial(store_wideband, found.recording(clip), decode=decode),
+            text=text,
+            speaker=edition.speaker,
+            language=edition.language,
+            origin="asterisk",
+            licence=edition.licence,
+        )
+
+
+def _stamps(folder: Path) -> Iterator[Clip]:
+    for language in STAMPS_LANGUAGES:
+        for recording in sorted(folder.rglob(f"*_desc_{language}.ogg")):
+            stamp = recording.with_name(recording.name.removesuffix(f"_desc_{language}.ogg"))
+            place = stamp.relative_to(folder)
+            description = stamp.with_name(f"{stamp.name}.txt")
+            if place.parts[0] == OTHERS_VOICES or not description.is_file():
+                continue
+            text = stamp_text(description.read_text(encoding="utf-8", errors="replace"), language)
+            if says_what_is_spoken(text):
+                yield Clip(
+                    utterance_id=f"{language}-tuxpaint-{'-'.join(place.parts)}",
+                    store=partial(_store_stamp, recording),
+                    text=text,
+                    speaker=f"tuxpaint-{language}",
+                    language=language,
+                    origin="tuxpaint",
+                    licence=STAMPS_LICENCE,
+                )
+
+
+def _store_stamp(source: Path, target: Path) -> None:
+    """Ogg Vorbis at any rate, one channel or two, as mono PCM16 at WIDEBAND_HZ."""
+    import soundfile
+    import soxr
+
+    samples, rate_hz = soundfile.read(source, dtype="float32", always_2d=True)
+    heard = soxr.resample(samples.mean(axis=1), rate_hz, WIDEBAND_HZ, quality="HQ")
+    soundfile.write(target, heard.clip(-1.0, 1.0), WIDEBAND_HZ, subtype="PCM_16")
+
+
+def _columns(clip: Clip) -> dict[str, Any]:
+    return {
+        "text": clip.text,
+        "speaker": clip.speaker,
+        "language": clip.language,
+        "length": length_slice(clip.text),
+        "origin": clip.origin,
+        "licence": clip.licence,
+    }
