@@ -90,10 +90,9 @@ def _passing_table(groups: list[tuple[str, list[Comparison]]]) -> list[str]:
         one = next((one for one in group if one.slice == "overall"), group[0])
         where = "" if one.slice == "overall" else f", worst {slice_name(one.slice)}"
         more = f" ({many(len(group), 'slice')})" if len(group) > 1 else ""
-        row = (verdict(one.verdict.value), text(f"{title}{where}{more}"), change(one), _difference(one))
-        rows.append(row)
+        rows.append((text(f"{title}{where}{more}"), change(one), _difference(one)))
     heading = ["**Metrics that pass on every slice**", ""] if rows else []
-    return [*heading, *table(("verdict", "metric", "rate", "difference"), rows, right=(2,))]
+    return [*heading, *table(("metric", "rate", "difference"), rows, right=(1,))]
 
 
 _COLUMNS = ("verdict", "slice", "rate", "difference")
@@ -105,8 +104,8 @@ def _difference(one: Comparison) -> str:
 
 def _slice_row(one: Comparison) -> tuple[str, ...]:
     marked = "".join(f" **{mark}**" for mark in (*marks(one), beyond_limit(one)) if mark and mark != "protected")
-    name = f"{'◆ ' if one.protected else ''}{text(slice_name(one.slice))}{marked}"
-    return verdict(one.verdict.value), name, change(one), _difference(one)
+    name = ("◆\u00a0" if one.protected else "") + text(slice_name(one.slice))
+    return verdict(one.verdict.value), name + marked, change(one), _difference(one)
 
 
 def waiver_lines(view: ReleaseView) -> list[str]:
