@@ -37,10 +37,11 @@ def read_transcripts(path: Path) -> pd.DataFrame:
     except (OSError, UnicodeDecodeError) as error:
         raise WrongCall("a transcript file cannot be read", where=str(path), got=type(error).__name__) from None
     reader = _READERS.get(path.suffix.lower(), _json_lines)
-    rows = [_checked(fields, f"{path}, line {line}") for line, fields in reader(content, path)]
+    rows = [_as_text(fields, path, line) for line, fields in reader(content, path)]
     if not rows:
         raise WrongCall("a transcript file is empty", where=str(path), expected="one utterance a line")
-    return pd.DataFrame(rows).astype(object)
+    names = dict.fromkeys(name for fields in rows for name in fields)
+    return pd.DataFrame({name: [fields.get(name) for fields in rows] for name in names}, dtype=object)
 
 
 def _json_lines(content: str, path: Path) -> Iterator[Row]:
@@ -74,15 +75,22 @@ def _trn(content: str, path: Path) -> Iterator[Row]:
         yield number, {"utterance_id": match[2], "text": match[1].strip()}
 
 
-def _checked(fields: dict[str, Any], where: str) -> dict[str, Any]:
-    """The fields as text; None and absent values stay None, but for utterance_id and text, which are required."""
+def _as_text(fields: dict[str, Any], path: Path, line: int) -> dict[str, str | None]:
+    """The fields as text; None stays None, but for utterance_id and text, which are required."""
+    name, text = fields.get("utterance_id"), fields.get("text")
+    if type(name) is not str or not name or type(text) is not str:
+        _refuse_lack(fields, f"{path}, line {line}")
+    return {key: value if value is None or type(value) is str else str(value) for key, value in fields.items()}
+
+
+def _refuse_lack(fields: dict[str, Any], where: str) -> None:
+    """Raise where there is no utterance_id (a number is one) or no text."""
     for name in ("utterance_id", "text"):
         value = fields.get(name)
-        if value is None or isinstance(value, (dict, list)) or (name == "utterance_id" and str(value) == ""):
+        if value is None or isinstance(value, (dict, list)) or (name == "utterance_id" and value == ""):
             raise WrongCall(f"a line has no {name}", where=where, got="fields: " + ", ".join(map(str, fields)))
     if not isinstance(fields["text"], str):
         raise WrongCall("a text is not a string", where=where, got=type(fields["text"]).__name__)
-    return {name: value if value is None else str(value) for name, value in fields.items()}
 
 
 _READERS: dict[str, Callable[[str, Path], Iterator[Row]]] = {".csv": _comma_separated, ".trn": _trn}

@@ -39,6 +39,14 @@ def test_numbers_become_text(tmp_path: Path) -> None:
     assert row == {"utterance_id": "7", "text": "c", "snr": "5", "noisy": "True"}
 
 
+def test_a_field_that_some_lines_lack_is_none_there(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_text(JSON_LINES)
+    assert read_transcripts(tmp_path / "r.jsonl").to_dict("records") == [
+        {"utterance_id": "u1", "text": "a b", "accent": "us"},
+        {"utterance_id": "u2", "text": "", "accent": None},
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -52,6 +60,7 @@ def test_numbers_become_text(tmp_path: Path) -> None:
             "a line has no utterance_id\n  where: PATH, line 1\n  got: fields: id",
         ),
         ("t.jsonl", '{"utterance_id": "", "text": "x"}', "a line has no utterance_id"),
+        ("t.jsonl", '{"utterance_id": ["u1"], "text": "x"}', "a line has no utterance_id"),
         ("t.jsonl", '{"utterance_id": "u1"}', "a line has no text"),
         ("t.jsonl", '{"utterance_id": "u1", "text": null}', "a line has no text"),
         ("t.jsonl", '{"utterance_id": "u1", "text": 5}', "a text is not a string\n  where: PATH, line 1\n  got: int"),
