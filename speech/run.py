@@ -202,7 +202,7 @@ def time_pack(
 
     names = list(runtimes)
     rows: dict[str, list[Timing]] = {name: [] for name in names}
-    ends_s = utterances.get("speech_end_s", pandas.Series(np.nan, index=utterances.index))
+    ends_s = utterances.get("speech_end_s", pandas.Series(np.nan, index=utterances.index)).astype("float64")
     table = zip(utterances["utterance_id"], utterances["path"], ends_s, strict=True)
     for number, (utterance_id, path, end_s) in enumerate(table):
         if number == 0:

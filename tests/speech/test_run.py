@@ -102,7 +102,7 @@ def test_a_runtime_without_partials_is_late_and_has_no_first_partial() -> None:
 
 def test_endpoints_are_timed_from_the_end_of_the_last_word(pack: tuple[pandas.DataFrame, Path]) -> None:
     table, root = pack
-    timings = time_pack({"own": CountingRuntime()}, table.assign(speech_end_s=[0.9, 0.3, np.nan]), root)["own"]
+    timings = time_pack({"own": CountingRuntime()}, table.assign(speech_end_s=[0.9, 0.3, None]), root)["own"]
     # The last change comes with the third chunk, at 0.3 s of audio; the rule fires 0.8 s later.
     assert timings["endpoint_ms"].tolist() == pytest.approx([200.0, 800.0, math.nan], nan_ok=True)
 
@@ -117,6 +117,11 @@ def test_a_stream_is_a_row_for_each_change_and_the_final(pack: tuple[pandas.Data
         ["a", 1.5, "one three 24000", 3, True],
     ]
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_no_audio_is_a_final_alone() -> None:
+    (only,) = hear(CountingRuntime(), np.zeros(0, np.float32)).events
+    assert (only.heard_s, only.text, only.final) == (0.0, "one three 0", True)
 
 
 @pytest.mark.parametrize(
