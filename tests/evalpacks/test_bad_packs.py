@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -51,7 +51,7 @@ def text(*values: str) -> Break:
     return table(setting("text", *values))
 
 
-def audio(content: bytes, **columns: object) -> Break:
+def audio(content: bytes, **columns: Any) -> Break:
     return lambda root: change_audio(root, content, **columns)
 
 
@@ -86,15 +86,9 @@ def twice_with_silence(root: Path) -> None:
     change_audio(root, wav(np.concatenate([np.zeros(800, np.int16), noise(1)])), duration_s=1.1)
 
 
-def rows_of(columns: dict[str, str]) -> Change:
-    def change(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame.assign(**columns)
-
-    return change
-
-
-def few_speakers(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.assign(speaker=["s" + str(int(name[1:]) % 16) for name in frame["speaker"]])
+def few_speakers(root: Path) -> None:
+    change_card(root, min_support={})
+    change_table(root, lambda frame: frame.assign(speaker=[f"s{int(name[1:]) % 16}" for name in frame["speaker"]]))
 
 
 def one_voice(frame: pd.DataFrame) -> pd.DataFrame:
@@ -238,7 +232,7 @@ FOUND = [
         "protected or high-risk slices have no utterance: 1 slice (accent=welsh)"),
     Bad("little_support", card(min_support={"speakers": 11}),
         "protected slices have less than min_support: 2 slices (accent=us, accent=scottish)"),
-    Bad("few_speakers", lambda root: (change_card(root, min_support={}), change_table(root, few_speakers)),
+    Bad("few_speakers", few_speakers,
         "protected slices have under 10 speakers, so results are conditional on these speakers: "
         "2 slices (accent=us, accent=scottish)"),
     Bad("one_speaker", table(one_voice), "slices hold one speaker's voice only: 1 slice (noise=babble)"),

@@ -97,7 +97,7 @@ def test_law_packs_differ_where_the_difference_says_so(column: str, row: int) ->
     value = {"sha256": "e" * 64, "speech_end_s": 0.5}.get(column, "other")
     table = TABLE if column in TABLE.columns else TABLE.assign(**{column: None})
     values = [value if place == row else old for place, old in enumerate(table[column])]
-    after = make_pack(table.assign(**{column: values}))
+    after = make_pack(table.assign(**{column: pd.Series(values)}))
     found = diff(make_pack(table), after)
     assert not nothing(found)
     assert not found.equal
