@@ -102,7 +102,9 @@ def test_a_runtime_without_partials_is_late_and_has_no_first_partial() -> None:
 
 def test_endpoints_are_timed_from_the_end_of_the_last_word(pack: tuple[pandas.DataFrame, Path]) -> None:
     table, root = pack
-    timings = time_pack({"own": CountingRuntime()}, table.assign(speech_end_s=[0.9, 0.3, None]), root)["own"]
+    timings = time_pack(
+        {"own": CountingRuntime()}, table.assign(speech_end_s=np.array([0.9, 0.3, None], dtype=object)), root
+    )["own"]
     # The last change comes with the third chunk, at 0.3 s of audio; the rule fires 0.8 s later.
     assert timings["endpoint_ms"].tolist() == pytest.approx([200.0, 800.0, math.nan], nan_ok=True)
 

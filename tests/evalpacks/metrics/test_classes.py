@@ -31,7 +31,7 @@ def test_a_pack_without_entities_cannot_say() -> None:
 
 
 def test_confusions_are_the_most_frequent_first_and_ties_in_order_of_words() -> None:
-    evidence = make_evidence([*PAIRS, ("the sea", "a sea")])
+    evidence = make_evidence([("the sea", "a sea"), *PAIRS])
     assert confusions(evidence) == (
         Confusion(reference="light", hypothesis="night", count=2),
         Confusion(reference="anna", hypothesis="hanna", count=1),
