@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -24,19 +25,20 @@ from contracts.errors import WrongCall
 from evalpacks.statistics.blocks import MIN_SPEAKERS, Floats, sign_error
 
 _GRID = (np.arange(400) + 0.5) / 400
-_BOOTSTRAP_EXTRA = 55
-"""The bootstrap's own joint width over Student's is about 1 + 55 / n^2: 1.55, 1.10, 1.03 and 1.00 at 10, 20, 40 and 160
-speakers (medians over 150 simulations of 20 slices)."""
+_BOOTSTRAP_EXTRA = 80
+"""The bootstrap's own joint width is wider than Student's by up to about 1 + 80 / n^2: 1.87, 1.36, 1.19 and 1.06 at 10,
+15, 20 and 40 speakers (19 of 20 among 150 simulations of 20 slices; medians 1.55, 1.20, 1.10 and 1.03)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumptions:
     """How candidate and stable differ where nothing is known yet.
 
-    The defaults are rounded up from three pairs of real models (v1, v2, v3 of asr-commands on its 2,016 utterances,
-    288 speakers, 22 protected slices). Variance of the difference per word over 2 r (1 - r): median over slices 0.60
-    (v1, v2), 0.64 (v2, v3), 0.85 (v1, v3). Standard deviation over speakers within a slice, pooled: 0, 0.013 and 0;
-    over all accents together up to 0.037. Those speakers are synthetic: people differ more, so give your own.
+    The defaults come from three pairs of real models (v1, v2, v3 of asr-commands on its 2,016 utterances, 288 speakers,
+    22 protected slices). Variance of the difference per word over 2 r (1 - r): median over slices 0.60 (v1, v2), 0.64
+    (v2, v3), 0.85 (v1, v3); the default is their mean. Standard deviation over speakers within a slice, pooled: 0,
+    0.013 and 0; over all accents together up to 0.037. Those speakers are synthetic, and people differ more: where you
+    know better, give your own.
 
     Attributes:
         rate: the metric's value of the arm that is not harmed, a share in [0, 1].
@@ -81,7 +83,7 @@ def power_of(
     >>> round(power_of(0.03, speakers=100, units=30, comparisons=20), 2)
     0.85
     """
-    if not _bounded(speakers, comparisons, alpha):
+    if not _bounded(speakers, units, comparisons, alpha):
         return 0.0
     from scipy.special import chdtri, ndtr
 
@@ -109,21 +111,14 @@ def minimum_detectable_effect(
     >>> minimum_detectable_effect(speakers=9, units=30, comparisons=20) is None
     True
     """
-    if not _bounded(speakers, comparisons, alpha):
+    if not _bounded(speakers, units, comparisons, alpha):
         return None
     from scipy.optimize import brentq
 
+    found = partial(power_of, comparisons=comparisons, alpha=alpha, margin=margin, assumptions=assumptions)
+
     def surplus(effect: float) -> float:
-        found = power_of(
-            effect,
-            speakers=speakers,
-            units=units,
-            comparisons=comparisons,
-            alpha=alpha,
-            margin=margin,
-            assumptions=assumptions,
-        )
-        return found - power
+        return found(effect, speakers=speakers, units=units) - power
 
     enough = max(margin, assumptions.standard_error(speakers, units, 0.0))
     while surplus(enough) < 0:
@@ -143,7 +138,7 @@ def speakers_needed(
 ) -> int:
     """The fewest speakers on a slice with which a harm of `effect` is found with `power`.
 
-    Raises WrongCall for an effect within the margin, which no number of speakers makes a Fail.
+    Raises WrongCall for an effect within the margin, which no number of speakers makes a Fail, and for no units.
 
     >>> speakers_needed(effect=0.03, units_per_speaker=30, comparisons=20)
     130
@@ -156,17 +151,17 @@ def speakers_needed(
             expected="an effect over the margin",
         )
 
-    def enough(speakers: int) -> bool:
-        found = power_of(
-            effect,
-            speakers=speakers,
-            units=units_per_speaker,
-            comparisons=comparisons,
-            alpha=alpha,
-            margin=margin,
-            assumptions=assumptions,
+    if units_per_speaker <= 0:
+        raise WrongCall(
+            "speakers who say nothing show nothing, however many there are",
+            where="speakers_needed",
+            got=f"{units_per_speaker:g} units of the denominator a speaker",
+            expected="a number over 0",
         )
-        return found >= power
+    found = partial(power_of, comparisons=comparisons, alpha=alpha, margin=margin, assumptions=assumptions)
+
+    def enough(speakers: int) -> bool:
+        return found(effect, speakers=speakers, units=units_per_speaker) >= power
 
     few, many = MIN_SPEAKERS - 1, MIN_SPEAKERS
     while not enough(many):
@@ -174,9 +169,9 @@ def speakers_needed(
     return bisect_left(range(few + 1, many), True, key=enough) + few + 1
 
 
-def _bounded(speakers: int, comparisons: int, alpha: float) -> bool:
-    """Whether bounds exist: enough speakers to stand for others, and for a sign test over all comparisons."""
-    return speakers >= MIN_SPEAKERS and sign_error(speakers) * comparisons <= alpha
+def _bounded(speakers: int, units: float, comparisons: int, alpha: float) -> bool:
+    """Whether bounds exist: a rate, and enough speakers to stand for others and for a sign test over all comparisons."""
+    return units > 0 and speakers >= MIN_SPEAKERS and sign_error(speakers) * comparisons <= alpha
 
 
 def _reach(speakers: int, comparisons: int, alpha: float) -> float:

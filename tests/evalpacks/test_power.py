@@ -96,6 +96,18 @@ def test_a_harm_within_the_margin_cannot_be_planned_for() -> None:
     )
 
 
+def test_speakers_who_say_nothing_show_nothing() -> None:
+    assert minimum_detectable_effect(speakers=50, units=0, comparisons=20) is None
+    with pytest.raises(WrongCall) as error:
+        speakers_needed(effect=0.03, units_per_speaker=0, comparisons=20)
+    assert str(error.value) == (
+        "speakers who say nothing show nothing, however many there are\n"
+        "  where: speakers_needed\n"
+        "  got: 0 units of the denominator a speaker\n"
+        "  expected: a number over 0"
+    )
+
+
 def test_a_rate_that_is_no_share_is_refused() -> None:
     with pytest.raises(WrongCall, match=r"rate 1\.2") as error:
         Assumptions(rate=1.2)
