@@ -170,7 +170,7 @@ def speakers_needed(
 
 
 def _bounded(speakers: int, units: float, comparisons: int, alpha: float) -> bool:
-    """Whether bounds exist: a rate, and enough speakers to stand for others and for a sign test over all comparisons."""
+    """Whether bounds exist: units, and enough speakers to stand for others and for a sign test over all comparisons."""
     return units > 0 and speakers >= MIN_SPEAKERS and sign_error(speakers) * comparisons <= alpha
 
 
