@@ -10,13 +10,27 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.option("--refs", required=True, type=EXISTING, help="References: JSON Lines, CSV or trn.")
+@click.option("--refs", required=True, type=EXISTING, help="References.")
 @click.option("--hyps", required=True, type=EXISTING, help="Hypotheses of the system to score.")
 @click.option("--baseline", type=EXISTING, default=None, help="Hypotheses of the system to compare with.")
-@click.option("--slices", default="", help="Columns of the references to slice by, separated by commas.")
+@click.option("--slices", default="", help="Columns of the references, separated by commas; a&b: combinations.")
 @click.option("--normalizer", type=click.Choice(["none", "basic", "english"]), default="none", show_default=True)
-@click.option("--margin", type=float, default=0.01, show_default=True, help="WER a slice may lose (0.01 is a point).")
-@click.option("--alpha", type=float, default=0.05, show_default=True, help="Family-wise error of the bounds.")
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0),
+    metavar="M",
+    default=0.01,
+    show_default=True,
+    help="WER that a slice may lose (0.01 is a point).",
+)
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="A",
+    default=0.05,
+    show_default=True,
+    help="Family-wise error of the bounds.",
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def score(
     refs: Path,
@@ -28,9 +42,22 @@ def score(
     alpha: float,
     as_json: bool,
 ) -> None:
-    """Score anyone's transcripts: WER by slice, and against a baseline with intervals and a verdict."""
+    """Score anyone's transcripts: WER by slice, and against a baseline with bounds and a verdict.
+
+    \b
+    Files are JSON Lines, .csv with a header, or .trn (`words (id)`). References hold utterance_id, text, the columns
+    to slice by and, so that bounds respect it, speaker; hypotheses hold utterance_id and text:
+      {"utterance_id": "u1", "text": "turn the light on", "speaker": "s1", "accent": "us"}
+
+    \b
+      soundcheck score --refs refs.jsonl --hyps new.jsonl --slices accent
+      soundcheck score --refs refs.jsonl --hyps new.jsonl --baseline old.trn --slices "accent,accent&noise"
+
+    Exit status with a baseline: 0 pass, 1 worse or undecided. Bounds are simultaneous over all slices.
+    """
     from evalpacks.transcript_scores import score_transcripts
     from evalpacks.transcripts import read_transcripts as read
+    from flows.commands.score_text import score_lines
     from flows.commands.shared import say
 
     report = score_transcripts(
@@ -40,26 +67,9 @@ def score(
     if as_json:
         say(report)
     else:
-        click.echo(_table(report))
+        click.echo("\n".join(score_lines(report)))
     verdict = report["verdict"]
     raise SystemExit(int(verdict is not None and verdict["value"] != "pass"))
-
-
-def _table(report: dict[str, object]) -> str:
-    slices, delta, verdict = report["slices"], report["delta"], report["verdict"]
-    assert isinstance(slices, dict)
-    assert isinstance(delta, dict)
-    lines = []
-    if isinstance(verdict, dict):
-        lines += [str(verdict["value"]), *(f"  {reason}" for reason in verdict["reasons"]), ""]
-    lines.append(f"{'slice':<28} {'WER':>8} {'S':>6} {'D':>6} {'I':>6} {'words':>8}")
-    for name, row in {"overall": report["overall"], **slices}.items():
-        rate = "-" if row["wer"] is None else f"{row['wer']:.2%}"
-        lines.append(
-            f"{name:<28} {rate:>8} {row['substitutions']:>6} {row['deletions']:>6} {row['insertions']:>6} "
-            f"{row['reference_words']:>8}"
-        )
-    return "\n".join(lines)
 
 
 @click.command()
