@@ -18,6 +18,10 @@ from pages.figures import Scale, many, milliseconds
 from pages.plots.axis import Axis, axis
 
 _TAIL = 0.99
+_SHORT = 100.0
+"""Milliseconds below which a time is written with a decimal, and with it every time of its table."""
+_FAR = 2.5
+"""A budget this many times beyond p99 is named beside a distribution: drawn, it would press the line to the edge."""
 
 
 class Dot(NamedTuple):
@@ -130,7 +134,7 @@ def _latencies(title: str, measured: Sequence[Measured]) -> Latencies:
     for _, _, one in known:
         values += [one.p99, *(bound for interval in _intervals(one) if interval for bound in interval)]
     drawn = axis(values, _MS, signed=False)
-    decimals = 1 if drawn.high < 100 else 0
+    decimals = int(any(one.p99 < _SHORT for _, _, one in known))
     rows = tuple(_range(row, arm, one, drawn, decimals) for row, arm, one in known)
     curves = [_distribution(row, decimals) for row in measured if any(one.curve for _, one in row.arms())]
     return Latencies(title, drawn, rows, tuple(curves))
@@ -149,7 +153,7 @@ def _range(row: Measured, arm: str, one: Quantiles, drawn: Axis, decimals: int) 
     ]
     figures += [
         Figure("max", f"{one.maximum:.{decimals}f}", ""),
-        Figure("budget", "none" if row.budget is None else f"{row.budget:.{decimals}f}", ""),
+        Figure("budget", "none" if row.budget is None else f"{row.budget:.0f}", ""),
         Figure("n", f"{one.n:,}", ""),
     ]
     held = f", budget of p95 {milliseconds(row.budget)}" if row.budget is not None else ""
@@ -173,16 +177,17 @@ def _interval(bounds: Bounds | None, decimals: int) -> str:
 
 def _distribution(row: Measured, decimals: int) -> Distribution:
     arms = [(arm, one) for arm, one in row.arms() if one.curve]
-    values = [value for _, one in arms for value in _body(one)] + [row.budget or 0.0]
-    drawn = axis(values, _MS, signed=False)
+    values = [value for _, one in arms for value in _body(one)]
+    far = row.budget is not None and row.budget > _FAR * max(values)
+    drawn = axis([*values, 0.0 if far or row.budget is None else row.budget], _MS, signed=False)
     return Distribution(
         title=row.name,
         axis=drawn,
         lines=tuple(
             Line(arm, _path(one, drawn), drawn.at(one.p95), f"{arm} p95 {one.p95:.{decimals}f} ms") for arm, one in arms
         ),
-        budget=drawn.place(row.budget),
-        held="" if row.budget is None else f"budget {milliseconds(row.budget)}",
+        budget=None if far else drawn.place(row.budget),
+        held="" if row.budget is None else f"budget {milliseconds(row.budget)}{', far right of this' if far else ''}",
     )
 
 

@@ -3,19 +3,22 @@
 Boundary: no I/O, no markup: places are percentages of the time axis. The transcript comes from a document that only a
 pack whose consent allows it can have.
 Invariants: a word is revised when another word, or none, stands at its place in the final text; committed words are
-the first ones of an event; a revised word is marked even where it was committed, because that is a fault.
+the first ones of an event; a revised word is marked even where it was committed, because that is a fault; what was
+said and what was heard are set side by side word by word, which is a picture, not the alignment that errors are
+counted by.
 Source: pages.md (streaming timeline); release-algorithm R3.
 """
 
 from __future__ import annotations
 
+from difflib import SequenceMatcher
 from typing import Literal, NamedTuple
 
 from contracts.reports import StreamTimeline, TimelineEvent
 from pages.figures import Scale, duration, many, plain
 from pages.plots.axis import Axis, axis
 
-State = Literal["revised", "committed", "open"]
+State = Literal["revised", "committed", "open", "differs"]
 _SECONDS = Scale("time", 1, " s", "s", 1)
 
 
@@ -45,9 +48,14 @@ class Timeline(NamedTuple):
     axis: Axis
     audio_end: float
     rows: tuple[Row, ...]
-    reference: str
-    final: str
+    reference: tuple[Word, ...]
+    final: tuple[Word, ...]
     said: str
+
+    @property
+    def differs(self) -> bool:
+        """Whether something was not heard as it was said."""
+        return any(word.state == "differs" for word in (*self.reference, *self.final))
 
 
 def timeline(document: StreamTimeline) -> Timeline:
@@ -59,6 +67,7 @@ def timeline(document: StreamTimeline) -> Timeline:
     rows = tuple(_row(one, last, drawn) for one in document.events)
     partial = [word for row in rows if not row.final for word in row.words]
     revised = sum(word.state == "revised" for word in partial)
+    reference, final = _compared(document.reference.split(), last)
     audio = f"{duration(document.duration_s)} of audio in chunks of {document.chunk_ms} ms"
     return Timeline(
         pack=plain(document.pack),
@@ -66,8 +75,8 @@ def timeline(document: StreamTimeline) -> Timeline:
         axis=drawn,
         audio_end=drawn.at(document.duration_s),
         rows=rows,
-        reference=plain(document.reference),
-        final=" ".join(map(plain, last)),
+        reference=reference,
+        final=final,
         said=f"{audio}; {revised} of {many(len(partial), 'partial word')} later revised",
     )
 
@@ -85,6 +94,19 @@ def _row(event: TimelineEvent, last: list[str], drawn: Axis) -> Row:
         final=event.final,
         title=f"{lag}, {many(event.committed, 'word')} committed",
     )
+
+
+def _compared(reference: list[str], final: list[str]) -> tuple[tuple[Word, ...], tuple[Word, ...]]:
+    """Both texts, with the words marked that the other one does not have there."""
+    spoken, heard = ([word.casefold() for word in words] for words in (reference, final))
+    matcher = SequenceMatcher(None, spoken, heard, autojunk=False)
+    pairs = [(one.a + at, one.b + at) for one in matcher.get_matching_blocks() for at in range(one.size)]
+    in_reference, in_final = {first for first, _ in pairs}, {second for _, second in pairs}
+    return _marked(reference, in_reference), _marked(final, in_final)
+
+
+def _marked(words: list[str], matched: set[int]) -> tuple[Word, ...]:
+    return tuple(Word(plain(word), "open" if at in matched else "differs") for at, word in enumerate(words))
 
 
 def _state(number: int, word: str, committed: int, last: list[str]) -> State:

@@ -177,7 +177,17 @@ def test_short_times_have_a_decimal() -> None:
     quick = Quantiles(n=40, p50=3.24, p95=7.0, p99=9.96, maximum=12.0)
     timing = timing_report().model_copy(update={"first_partial_ms": None, "stable_final_ms": None, "final_ms": quick})
     (offline,) = latencies(timing, None, policy().serving.model_copy(update={"final_p95_ms": 80.0}))
-    assert [one.number for one in offline.rows[0].figures] == ["3.2", "7.0", "10.0", "12.0", "80.0", "40"]
+    assert [one.number for one in offline.rows[0].figures] == ["3.2", "7.0", "10.0", "12.0", "80", "40"]
+
+
+@pytest.mark.parametrize(("budget", "drawn"), [(150.0, True), (400.0, False)])
+def test_a_budget_far_beyond_the_times_is_said_and_not_drawn(budget: float, *, drawn: bool) -> None:
+    serving = policy().serving.model_copy(update={"final_p95_ms": budget})
+    (offline,) = latencies(rich_documents.timing(), None, serving)
+    final = next(one for one in offline.distributions if one.title == "final")
+    assert (final.budget is not None) == drawn
+    assert final.held == f"budget {budget:.0f} ms" + ("" if drawn else ", far right of this")
+    assert final.lines[1].p95 > (30 if drawn else 45)
 
 
 def counts(substitutions: int, deletions: int, insertions: int, words: int) -> WordCounts:
@@ -276,12 +286,32 @@ def test_words_of_a_stream_are_committed_open_or_later_revised() -> None:
     assert all(row.heard < row.shown <= 100 for row in drawn.rows)
 
 
+@pytest.mark.parametrize(
+    ("heard", "marked"),
+    [
+        ("a b", ([], [])),
+        ("A b", ([], [])),
+        ("a c b", ([], ["c"])),
+        ("a", (["b"], [])),
+        ("x b", (["a"], ["x"])),
+    ],
+)
+def test_words_that_were_heard_otherwise_are_marked(heard: str, marked: tuple[list[str], list[str]]) -> None:
+    drawn = timeline(stream((heard, 0)))
+    found = [[word.text for word in words if word.state == "differs"] for words in (drawn.reference, drawn.final)]
+    assert tuple(found) == marked
+    assert drawn.differs == bool(marked[0] or marked[1])
+
+
 def test_a_stream_without_an_event_is_drawn_empty() -> None:
     empty = stream(("a", 1)).model_copy(update={"events": ()})
     assert timeline(empty).rows == ()
-    assert timeline(empty).final == ""
+    assert timeline(empty).final == ()
+    assert timeline(empty).differs
 
 
 def test_no_text_of_a_stream_carries_control_characters() -> None:
     drawn = timeline(stream(("a\x1b[2J", 0), ("b\u202e", 1)))
-    assert not re.search("[\x1b\u202e]", " ".join(word.text for row in drawn.rows for word in row.words) + drawn.final)
+    assert not re.search(
+        "[\x1b\u202e]", " ".join(word.text for row in drawn.rows for word in (*row.words, *drawn.final))
+    )

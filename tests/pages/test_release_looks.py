@@ -72,7 +72,7 @@ def complaints(page: Page) -> dict[str, list[str] | int]:
 
 @pytest.mark.parametrize(
     ("width", "theme"),
-    [(1280, "light"), (1280, "dark"), (900, "light"), (720, "light"), (390, "light"), (390, "dark")],
+    [(1280, "light"), (1280, "dark"), (1000, "light"), (720, "light"), (390, "light"), (390, "dark")],
 )
 @pytest.mark.parametrize("name", VIEWS)
 def test_nobody_would_complain(pages: Show, name: str, width: int, theme: Theme) -> None:
