@@ -94,6 +94,39 @@ def test_time_is_virtual(pack: tuple[pandas.DataFrame, Path]) -> None:
     assert math.isnan(timing.endpoint_ms)
 
 
+class ScriptedRuntime(CountingRuntime):
+    """Shows one text a chunk, the last one as the final."""
+
+    def __init__(self, texts: list[str]) -> None:
+        super().__init__()
+        self.texts = texts
+
+    def stream(self) -> CountingStream:
+        *partials, final = self.texts
+        shown = iter(partials)
+        stream = CountingStream([], "")
+        stream.accept = lambda chunk: Partial(next(shown), 0)  # type: ignore[method-assign]
+        stream.finish = lambda: Transcript(final)  # type: ignore[method-assign]
+        return stream
+
+
+@pytest.mark.parametrize(
+    ("texts", "first_s"),
+    [
+        (["x", "a b", "a c", "a c"], 0.2),
+        (["a", "x a", "a", "a"], 0.3),  # the first "a" was taken back
+        (["x b", "a b", "a b"], 0.1),  # the second word stood there from the first
+        (["b a", "a b", "a"], 0.2),  # a word counts at its place
+        (["x", "y", "a"], 0.2),  # only the final showed it
+        (["a", ""], math.nan),
+    ],
+)
+def test_the_first_stable_word_is_the_first_that_kept_its_place(texts: list[str], first_s: float) -> None:
+    audio = np.zeros(1600 * (len(texts) - 1), np.float32)
+    timing = time_stream(ScriptedRuntime(texts), audio, "u", chunk_ms=100)
+    assert timing.first_stable_ms == pytest.approx(first_s * 1000, abs=20, nan_ok=True)
+
+
 def test_a_runtime_without_partials_is_late_and_has_no_first_partial() -> None:
     timing = time_stream(CountingRuntime(), np.zeros(1600, np.float32), "u", chunk_ms=100)
     assert math.isnan(timing.first_partial_ms)
