@@ -50,6 +50,34 @@ class CountingRuntime:
         return CountingStream(self._told, self._name)
 
 
+class ScriptedStream:
+    """Shows what it was told, a partial a chunk."""
+
+    def __init__(self, partials: list[Partial], final: str) -> None:
+        self.partials = iter(partials)
+        self.final = final
+
+    def accept(self, chunk: Samples) -> Partial | None:
+        return next(self.partials)
+
+    def finish(self) -> Transcript:
+        return Transcript(self.final)
+
+
+class ScriptedRuntime:
+    streaming = True
+    sample_rate_hz = 16000
+
+    def __init__(self, partials: list[Partial], final: str) -> None:
+        self.script = partials, final
+
+    def transcribe(self, audio: Samples) -> Transcript:
+        return Transcript(self.script[1])
+
+    def stream(self) -> ScriptedStream:
+        return ScriptedStream(*self.script)
+
+
 @pytest.fixture
 def pack(tmp_path: Path) -> tuple[pandas.DataFrame, Path]:
     (tmp_path / "audio").mkdir()
@@ -94,22 +122,6 @@ def test_time_is_virtual(pack: tuple[pandas.DataFrame, Path]) -> None:
     assert math.isnan(timing.endpoint_ms)
 
 
-class ScriptedRuntime(CountingRuntime):
-    """Shows one text a chunk, the last one as the final."""
-
-    def __init__(self, texts: list[str]) -> None:
-        super().__init__()
-        self.texts = texts
-
-    def stream(self) -> CountingStream:
-        *partials, final = self.texts
-        shown = iter(partials)
-        stream = CountingStream([], "")
-        stream.accept = lambda chunk: Partial(next(shown), 0)  # type: ignore[method-assign]
-        stream.finish = lambda: Transcript(final)  # type: ignore[method-assign]
-        return stream
-
-
 @pytest.mark.parametrize(
     ("texts", "first_s"),
     [
@@ -122,8 +134,9 @@ class ScriptedRuntime(CountingRuntime):
     ],
 )
 def test_the_first_stable_word_is_the_first_that_kept_its_place(texts: list[str], first_s: float) -> None:
-    audio = np.zeros(1600 * (len(texts) - 1), np.float32)
-    timing = time_stream(ScriptedRuntime(texts), audio, "u", chunk_ms=100)
+    *partials, final = texts
+    runtime = ScriptedRuntime([Partial(text, 0) for text in partials], final)
+    timing = time_stream(runtime, np.zeros(1600 * len(partials), np.float32), "u", chunk_ms=100)
     assert timing.first_stable_ms == pytest.approx(first_s * 1000, abs=20, nan_ok=True)
 
 
@@ -173,16 +186,12 @@ def test_chunks_are_as_long_as_asked(
 
 
 def test_a_partial_that_says_the_same_again_is_no_change() -> None:
-    class Repeating(CountingRuntime):
-        def stream(self) -> CountingStream:
-            stream = CountingStream([], "")
-            stream.accept = lambda chunk: Partial("one", int(chunk.size < 1600))  # type: ignore[method-assign]
-            return stream
-
-    events = hear(Repeating(), np.zeros(4000, np.float32)).events
-    assert [(event.heard_s, event.text, event.committed) for event in events[:-1]] == [
-        (0.1, "one", 0),
-        (0.25, "one", 1),
+    runtime = ScriptedRuntime([Partial("one", 0), Partial("one", 0), Partial("one", 1)], "one")
+    events = hear(runtime, np.zeros(4000, np.float32)).events
+    assert [(event.heard_s, event.committed, event.final) for event in events] == [
+        (0.1, 0, False),
+        (0.25, 1, False),
+        (0.25, 1, True),
     ]
 
 
