@@ -43,10 +43,12 @@ def normalize(text: str, name: str) -> str:
 
 
 def normalize_all(texts: Iterable[str], name: str) -> list[str]:
-    """`normalize` of each text, in order."""
+    """`normalize` of each text, in order; a text that is said often is normalised once."""
+    listed = list(texts)
     if name == "none":
-        return list(texts)
-    return [normalize(text, name) for text in texts]
+        return listed
+    found = {text: normalize(text, name) for text in set(listed)}
+    return [found[text] for text in listed]
 
 
 @lru_cache(maxsize=_CACHED_TEXTS)
@@ -71,17 +73,24 @@ def _none(text: str) -> str:
 
 def _basic(text: str) -> str:
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return " ".join("".join(_basic_character(character) for character in folded).split())
+    return " ".join(folded.translate(_BASIC_CHARACTERS).split())
 
 
-def _basic_character(character: str) -> str:
-    """Punctuation and symbols part words, apostrophes and invisible format characters vanish, the rest stays."""
-    if character in _APOSTROPHES:
-        return ""
-    category = unicodedata.category(character)
-    if category == "Cf":
-        return ""
-    return " " if category[0] in "PSC" else character
+class _BasicCharacters(dict[int, str]):
+    """What `basic` makes of a character, by its code, found when it is first seen.
+
+    Punctuation and symbols part words, apostrophes and invisible format characters vanish, the rest stays.
+    """
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        category = unicodedata.category(character)
+        gone = character in _APOSTROPHES or category == "Cf"
+        self[code] = "" if gone else " " if category[0] in "PSC" else character
+        return self[code]
+
+
+_BASIC_CHARACTERS = _BasicCharacters()
 
 
 def _english(text: str) -> str:
