@@ -48,6 +48,8 @@ OPTIONAL_COLUMNS = ("entities", "speech_end_s")
 """Columns that one may have: `entities` is JSON, [{"type": ..., "text": ...}] in order of occurrence, each text a part
 of the utterance's text; `speech_end_s` is when the last word ends, in seconds from the start of the audio."""
 
+PACK_NAME = r"^[a-z0-9][a-z0-9-]*$"
+
 SLICE_VALUE = r"[a-z0-9][a-z0-9_.+-]*"
 """What a slice value looks like."""
 
@@ -97,7 +99,7 @@ class PackMeta(Part):
         intents: intent -> regular expression that its whole normalised text matches; named groups are its slots.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    name: Annotated[str, Field(pattern=PACK_NAME)]
     title: Filled
     source: Filled
     licence: Filled

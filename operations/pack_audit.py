@@ -8,11 +8,13 @@ Invariants: training data that was named must be there; a family that is judged 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contracts.errors import WrongCall
+from evalpacks.pack import PACK_NAME
 from evalpacks.tables import read_table
 from operations.settings import Settings, find_settings
 
@@ -38,6 +40,13 @@ def pack_folder(name: str) -> Path:
         expected="the name of a pack, or a folder with pack.yaml, utterances.parquet and audio/",
         next_step=f"soundcheck pack build {name}, or soundcheck pack new {name} --from FOLDER",
     )
+
+
+def new_folder(name: str) -> Path:
+    """Where a new pack of the project goes; WrongCall outside of a project, or for a name that is none."""
+    if not re.fullmatch(PACK_NAME, name):
+        raise WrongCall("this is no name of a pack", got=name, expected="lower-case letters, digits and hyphens")
+    return find_settings().pack(name)
 
 
 def audit(

@@ -124,15 +124,16 @@ def pack_show(name: str) -> None:
 @click.option("--min-words", type=click.IntRange(1), default=100, show_default=True, help="Of a protected slice.")
 @click.option("--show-transcripts", is_flag=True, help="Consent and licence let reports show transcripts.")
 def pack_new(name: str, source: Path, table: Path | None, language: str | None, **options: Any) -> None:
-    """Make a pack in data/packs/NAME from a folder of recordings and a table of what is said in them.
+    """Make a pack of recordings and a table.
 
-    Recordings are copied as they are (FLAC is decoded); other forms are refused with the way to convert them. Ends with
-    what `soundcheck pack check` says, and with its exit status.
+    The pack is data/packs/NAME. The table has a line for each recording: what is said in it, and by whom. Recordings
+    are copied as they are (FLAC is decoded); other forms are refused with the way to convert them. Ends with what
+    `soundcheck pack check` says, and with its exit status.
     """
     from evalpacks.pack_new import create
     from flows.commands.pack_text import taken
     from flows.commands.shared import progress_bars
-    from operations.settings import find_settings
+    from operations.pack_audit import new_folder
 
     card = {
         "name": name,
@@ -146,7 +147,7 @@ def pack_new(name: str, source: Path, table: Path | None, language: str | None, 
         "min_support": {"speakers": options["min_speakers"], "words": options["min_words"]},
         "show_transcripts": options["show_transcripts"],
     }
-    target = find_settings().pack(name)
+    target = new_folder(name)
     with progress_bars() as progress:
         made = create(
             target, source=source, table=table, card=card, language=language,
@@ -166,7 +167,9 @@ def pack_new(name: str, source: Path, table: Path | None, language: str | None, 
               help="Rise of WER that it should find (0.03 is 3 points).")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def pack_check(name: str, against: tuple[Path, ...], normalizer: str | None, effect: float, as_json: bool) -> None:
-    """Is a pack (a name, or a folder) fit to judge a release, and what could it show?
+    """Is a pack fit to judge a release?
+
+    NAME is that of a pack of the project, or a folder. Says what is wrong with it, and which differences it could show.
 
     Exit status: 0 no error (warnings may be there), 1 errors, 2 there is no such pack.
     """
@@ -195,7 +198,9 @@ def _check(name: str, *, against: tuple[Path, ...], normalizer: str | None, effe
 @click.argument("after")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def pack_diff(before: str, after: str, as_json: bool) -> None:
-    """What changed between two packs (names, or folders), and whether scores on both can be compared.
+    """What changed from one pack to another?
+
+    Each is the name of a pack of the project, or a folder. Says also whether scores on both can be compared.
 
     Exit status: 0 the same pack, 1 different.
     """

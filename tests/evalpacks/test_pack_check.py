@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.errors import WrongCall
+from evalpacks import pack as packs
 from evalpacks.checks import audio, labels, support, transcripts
 from evalpacks.checks.findings import RULES, finding, grouped
 from evalpacks.pack_check import PackReport, check
@@ -202,6 +205,12 @@ def test_an_effect_within_the_margin_is_a_wrong_call(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "tiny")
     with pytest.raises(WrongCall, match="a harm within the margin is never a Fail"):
         check(root, manifests={}, effect=0.01)
+
+
+@pytest.mark.parametrize("module", [packs, transcripts])
+def test_docstring_examples(module: ModuleType) -> None:
+    failures, examples = doctest.testmod(module)
+    assert (failures, examples > 0) == (0, True)
 
 
 def test_the_documentation_lists_every_finding_with_its_severity() -> None:

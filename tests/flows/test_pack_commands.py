@@ -206,6 +206,14 @@ def test_new_makes_a_pack_and_says_what_check_says(root: Path, run: Run, good: P
     assert "the pack 'mine' is already there" in err
 
 
+@pytest.mark.parametrize("name", ["../elsewhere", "My pack", ".hidden"])
+def test_new_refuses_a_name_that_is_none(root: Path, run: Run, good: Path, name: str) -> None:
+    status, _, err = run("new", name, "--from", str(good / "audio"), *NEW)
+    assert status == 2
+    assert f"this is no name of a pack\n  got: {name}\n" in err
+    assert [path.name for path in (root / "data").iterdir()] == ["packs"]
+
+
 @pytest.mark.parametrize("option", ["--source", "--licence", "--consent"])
 def test_new_refuses_without_rights(run: Run, good: Path, option: str) -> None:
     place = NEW.index(option)
