@@ -111,11 +111,13 @@ def test_complaints_are_heard(browser: Browser, pages: Show) -> None:
 
 
 def test_print_shows_folded_parts_and_no_navigation(pages: Show) -> None:
-    page = pages("promoted", width=720, theme="dark", media="print")
+    """On the width of A4 paper."""
+    page = pages("rich", width=718, theme="dark", media="print")
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = false)")
     assert not page.is_visible("nav")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.evaluate("document.querySelector('#bundle details table').checkVisibility()")
+    assert complaints(page) == {}
 
 
 def test_a_slice_opens_with_the_keyboard(pages: Show) -> None:
