@@ -22,6 +22,9 @@ lock:  ## make requirements.lock from pyproject.toml again
 train: install  ## corpus, training and candidates, by DVC
 	dvc repro --quiet
 
+packs: install  ## every eval pack beside `commands`, by DVC (recorded speech comes from Debian packages)
+	dvc repro --quiet evalpacks/packs/dvc.yaml
+
 release: install  ## the whole story: train, release v1 and v2, stop v3, roll back and go forward (APPROVE=auto: unattended)
 	python -m flows.demo --family asr-commands
 
@@ -56,4 +59,4 @@ image-check:  ## the steps of the Containerfile, in a clean root, without a cont
 clean: down  ## remove what was made (the environment and the trained candidates stay)
 	rm -rf .soundcheck .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help install lock train release release-en down browser lint test test-crash bench image-check clean
+.PHONY: help install lock train packs release release-en down browser lint test test-crash bench image-check clean

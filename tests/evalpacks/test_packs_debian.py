@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -48,3 +49,25 @@ def test_a_damaged_package_is_removed_and_named(tmp_path: Path) -> None:
         debian.unpack(["small"], tmp_path)
     assert not file.exists()
     assert not (tmp_path / "unpacked-small").exists()
+
+
+APT = """#!/bin/sh
+case "$*" in
+    *--print-uris*) echo "'http://mirror/big_1_all.deb' big_1_all.deb 5000000 SHA256:0" ;;
+    *) head -c 2000000 /dev/zero > big_1_all.deb; sleep 0.6; head -c 3000000 /dev/zero >> big_1_all.deb ;;
+esac
+"""
+
+
+def test_a_large_package_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name, script in {"apt-get": APT, "dpkg-deb": '#!/bin/sh\nmkdir -p "$3"\n'}.items():
+        (programs / name).write_text(script)
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    told: list[tuple[str, int, int]] = []
+    debian.unpack(["big"], tmp_path / "cache", lambda name, here, total: told.append((name, here, total)))
+    assert ("big", 2, 5) in told
+    assert told[-1] == ("big", 5, 5)
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["big_1_all.deb", "unpacked-big"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import soundfile
 
@@ -14,6 +16,7 @@ from evalpacks import pack
 from evalpacks.normalize import normalize
 from evalpacks.packs import asterisk
 from evalpacks.packs.english_human import build as human
+from speech.g722 import decode
 
 TRANSCRIPTS = """; Core Asterisk Sounds in English
 
@@ -80,6 +83,29 @@ def test_audio_is_copied_byte_by_byte(home: Path, tmp_path: Path) -> None:
     assert (out / "audio" / "digits-1.wav").read_bytes() == (source / "digits" / "1.wav").read_bytes()
 
 
+def test_the_wideband_pack_holds_the_same_clips_as_decoded(home: Path, tmp_path: Path) -> None:
+    cache = home / "cache" / "debian"
+    narrow = next(cache.iterdir())
+    wide = cache / narrow.name.replace("-wav-", "-g722-")
+    shutil.copytree(narrow / "usr" / "share" / "doc", wide / "usr" / "share" / "doc")
+    for recording in sorted((narrow / SOUNDS).rglob("*.wav")):
+        target = (wide / SOUNDS / recording.relative_to(narrow / SOUNDS)).with_suffix(".g722")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(bytes(4_000))
+    eight = pack.load(human.build(tmp_path / "eight", cache=cache))
+    sixteen = pack.load(
+        human.build_wideband(
+            tmp_path / "sixteen", cache=cache, decode=lambda encoded: np.full(2 * len(encoded), 7, np.int16)
+        )
+    )
+    same = ["utterance_id", "text", "speaker", "language", "length", "content", "duration_s"]
+    assert sixteen.utterances[same].equals(eight.utterances[same])
+    assert (sixteen.name, set(sixteen.utterances["sample_rate_hz"])) == ("english-human-16k", {16_000})
+    assert sixteen.meta.licence == eight.meta.licence
+    samples, _ = soundfile.read(tmp_path / "sixteen" / "audio" / "digits-1.wav", dtype="int16")
+    assert set(samples) == {7}
+
+
 def test_law_the_same_packages_give_the_same_digest(home: Path, tmp_path: Path) -> None:
     first = pack.load(human.build(tmp_path / "one", cache=tmp_path / "home" / "cache" / "debian")).digest
     assert pack.load(human.build(tmp_path / "two", cache=tmp_path / "home" / "cache" / "debian")).digest == first
@@ -140,3 +166,20 @@ def test_the_recorded_pack_is_what_its_card_says(recorded: pack.Pack) -> None:
     assert recorded.meta.licence == "CC-BY-SA-3.0"
     assert all(normalize(text, "english").strip() for text in table["text"])
     assert not table["text"].str.contains(r"[\[\]()<>#*]").any()
+
+
+def log_spectrogram(samples: npt.NDArray[np.float64], window: int) -> npt.NDArray[np.float64]:
+    """The band from 125 to 3,125 Hz where a window lasts 32 ms, (windows * 96,)."""
+    frames = samples[: samples.size // window * window].reshape(-1, window) * np.hanning(window)
+    return np.log10(np.abs(np.fft.rfft(frames))[:, 4:100] + 10).ravel()
+
+
+def test_wideband_recordings_are_the_takes_of_the_narrow_ones(recorded: pack.Pack) -> None:
+    """One prompt of the real packages: our G.722 decoder against the 8 kHz recording."""
+    found = asterisk.prompts(asterisk.ENGLISH, "g722", recorded.root.parent / "debian")
+    wide = decode(found.recording("vm-intro").read_bytes()).astype(np.float64)
+    narrow, _ = soundfile.read(recorded.root / "audio" / "vm-intro.wav")
+    assert wide.size == 2 * narrow.size
+    assert np.corrcoef(log_spectrogram(wide, 512), log_spectrogram(narrow * 32_768, 256))[0, 1] > 0.97
+    power = np.abs(np.fft.rfft(wide)) ** 2
+    assert power[power.size // 2 :].sum() > 0.0005 * power.sum()

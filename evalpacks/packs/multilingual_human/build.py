@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evalpacks.packs import debian
+from evalpacks.packs import debian, tuxpaint
 from evalpacks.packs.asterisk import FRENCH, ITALIAN, RUSSIAN, SPANISH, Edition, prompts
 from evalpacks.packs.english_human.build import WIDEBAND_HZ, Decode, store_wideband
 from evalpacks.packs.making import (
@@ -30,15 +30,8 @@ from evalpacks.packs.making import (
 )
 
 EDITIONS = (SPANISH, FRENCH, ITALIAN, RUSSIAN)
-STAMPS_PACKAGE = "tuxpaint-stamps-default"
-STAMPS = "usr/share/tuxpaint/stamps"
-STAMPS_LICENCE = "GPL-2"
-STAMPS_LANGUAGES = ("es", "fr", "ru")
-"""Of the languages above, those that somebody recorded nearly all stamps in."""
 NOT_SPEECH = ("beep", "letters/", "phonetic/", "silence/")
 """Clips of sounds, and of letters that a transcript writes in several ways."""
-OTHERS_VOICES = "symbols"
-"""Stamps of letters and digits were recorded by others than the rest (the package's changelog)."""
 
 _NOT_AS_SPOKEN = re.compile(r"[\d\[\](){}<>/\\#*$%&+=@|\ufffd]|\?(?=\S|\s+[^\W\d_A-ZÀ-ÞА-Я])")
 """Digits, notes and signs, which are said in several ways or not at all; a question mark inside a sentence was a letter
@@ -73,7 +66,8 @@ def build(
         DependencyFailed: the packages cannot be had, or hold something else than expected.
     """
     clips = [clip for edition in EDITIONS for clip in _prompts(edition, cache, decode, on_fetch)]
-    clips += _stamps(debian.unpack((STAMPS_PACKAGE,), cache, on_fetch) / STAMPS)
+    package = debian.unpack((tuxpaint.PACKAGE,), cache, on_fetch)
+    clips += [clip for language in tuxpaint.LANGUAGES for clip in _stamps(package, language)]
     with whole_folder(out) as folder:
         rows = []
         for done, clip in enumerate(clips, start=1):
@@ -96,12 +90,6 @@ def says_what_is_spoken(text: str) -> bool:
     return word_count(text) > 0 and not _NOT_AS_SPOKEN.search(text)
 
 
-def stamp_text(description: str, language: str) -> str:
-    """What a stamp's text file says in a language, empty where it says nothing: lines like `es.utf8=Un gato.`"""
-    prefix = f"{language}.utf8="
-    return next((line[len(prefix) :].strip() for line in description.splitlines() if line.startswith(prefix)), "")
-
-
 def _prompts(edition: Edition, cache: Path, decode: Decode, on_fetch: debian.Fetching | None) -> Iterator[Clip]:
     found = prompts(edition, "g722", cache, on_fetch)
     texts = {
@@ -121,35 +109,18 @@ def _prompts(edition: Edition, cache: Path, decode: Decode, on_fetch: debian.Fet
         )
 
 
-def _stamps(folder: Path) -> Iterator[Clip]:
-    for language in STAMPS_LANGUAGES:
-        for recording in sorted(folder.rglob(f"*_desc_{language}.ogg")):
-            stamp = recording.with_name(recording.name.removesuffix(f"_desc_{language}.ogg"))
-            place = stamp.relative_to(folder)
-            description = stamp.with_name(f"{stamp.name}.txt")
-            if place.parts[0] == OTHERS_VOICES or not description.is_file():
-                continue
-            text = stamp_text(description.read_text(encoding="utf-8", errors="replace"), language)
-            if says_what_is_spoken(text):
-                yield Clip(
-                    utterance_id=f"{language}-tuxpaint-{'-'.join(place.parts)}",
-                    store=partial(_store_stamp, recording),
-                    text=text,
-                    speaker=f"tuxpaint-{language}",
-                    language=language,
-                    origin="tuxpaint",
-                    licence=STAMPS_LICENCE,
-                )
-
-
-def _store_stamp(source: Path, target: Path) -> None:
-    """Ogg Vorbis at any rate, one channel or two, as mono PCM16 at WIDEBAND_HZ."""
-    import soundfile
-    import soxr
-
-    samples, rate_hz = soundfile.read(source, dtype="float32", always_2d=True)
-    heard = soxr.resample(samples.mean(axis=1), rate_hz, WIDEBAND_HZ, quality="HQ")
-    soundfile.write(target, heard.clip(-1.0, 1.0), WIDEBAND_HZ, subtype="PCM_16")
+def _stamps(package: Path, language: str) -> Iterator[Clip]:
+    for stamp in tuxpaint.stamps(package, language):
+        if says_what_is_spoken(stamp.text):
+            yield Clip(
+                utterance_id=f"{language}-tuxpaint-{stamp.name}",
+                store=partial(tuxpaint.store, stamp.recording, rate_hz=WIDEBAND_HZ),
+                text=stamp.text,
+                speaker=f"tuxpaint-{language}",
+                language=language,
+                origin="tuxpaint",
+                licence=tuxpaint.LICENCE,
+            )
 
 
 def _columns(clip: Clip) -> dict[str, Any]:
