@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -75,6 +76,38 @@ def test_ticks_of_a_turned_axis_say_the_difference_that_stands_there() -> None:
     assert mark_of(recall()).point == worst
     tick = next(tick for tick in forest.axis.ticks if tick.label == "-4")
     assert tick.x == pytest.approx(forest.axis.at(0.04))
+
+
+harms = st.lists(st.floats(-0.5, 0.5), min_size=2, max_size=12, unique=True)
+
+
+@given(harms, st.floats(0, 0.2), st.sampled_from(["lower", "higher"]))
+def test_more_harm_stands_further_right_and_everything_in_the_plot(
+    shifts: list[float], margin: float, better: str
+) -> None:
+    sign = 1 if better == "lower" else -1
+    group = [
+        recall(
+            better=better,
+            slice=f"accent=a{number}",
+            estimate=sign * harm,
+            lower=sign * harm - 0.02,
+            upper=sign * harm + 0.02,
+            margin=margin,
+            verdict=FAIL,
+        )
+        for number, harm in enumerate(shifts)
+    ]
+    (forest,) = forests(group)
+    points = {mark.exact: mark.point for mark in (*forest.marks, *forest.more)}
+    placed = [points[f"accent=a{number}"] for number in sorted(range(len(shifts)), key=shifts.__getitem__)]
+    assert None not in placed
+    assert placed == sorted(point for point in placed if point is not None)
+    for mark in (*forest.marks, *forest.more):
+        places = [place for place in (mark.low, mark.point, mark.high, mark.bound, mark.zero) if place is not None]
+        assert len(places) == 5
+        assert all(0 <= place <= 100 for place in places)
+        assert places[0] <= places[1] <= places[2]
 
 
 @pytest.mark.parametrize(("rate", "side", "note"), [(0.88, "right", ("under floor",)), (0.95, "left", ())])
@@ -216,6 +249,19 @@ def test_errors_start_with_overall_and_leave_out_what_has_no_words() -> None:
     end = other.parts[-1].x + other.parts[-1].width
     assert end == pytest.approx(first.axis.at(0.25), abs=0.01)
     assert [one.kind for one in overall.classes] == ["substitutions", "deletions", "insertions"]
+
+
+counted = st.tuples(*[st.integers(0, 500)] * 3, st.integers(1, 900))
+
+
+@given(counted, counted)
+def test_stacked_bars_end_at_the_rate_of_their_arm(now: tuple[int, ...], was: tuple[int, ...]) -> None:
+    tables = {"words": {"p/overall": counts(*now)}, "stable_words": {"p/overall": counts(*was)}}
+    (pack,) = error_packs(score_report(bad=False).model_copy(update=tables))
+    (overall,) = pack.shown
+    for (*errors, words), parts in ((now, overall.parts), (was, overall.stable_parts)):
+        assert parts[-1].x + parts[-1].width == pytest.approx(pack.axis.at(sum(errors) / words), abs=0.01)
+        assert all(after.x == pytest.approx(one.x + one.width, abs=0.01) for one, after in pairwise(parts))
 
 
 def test_classes_of_a_slice_count_entities_over_entity_words() -> None:
