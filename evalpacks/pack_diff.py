@@ -160,7 +160,7 @@ def _comparability(
     if moved or {"audio", "text", "speaker"} & set(changed):
         return (
             "shared",
-            f"scores compare on the {same} utterances alone that are the same in both ({sizes[0]}, {sizes[1]})",
+            f"scores compare only on the {same} utterances that are the same in both (of {sizes[0]} and {sizes[1]})",
         )
     relabelled = sorted(set(changed) - {"annotations", "language"})
     if relabelled:

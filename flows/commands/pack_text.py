@@ -6,7 +6,7 @@ Invariants: a line holds names and figures, never what was said, but for texts t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ def difference(found: PackDiff, names: tuple[str, str]) -> Iterator[str]:
         yield "  the same pack"
         return
     yield f"  {found.why}"
-    for what, ids in {"added": found.added, "removed": found.removed, **_changes(found.changed)}.items():
+    changed = {f"{what} changed": ids for what, ids in found.changed.items()}
+    for what, ids in {"added": found.added, "removed": found.removed, **changed}.items():
         if ids:
             yield f"  {what}: {_many(len(ids), 'utterance')} ({_first(ids)})"
     for name, (before, after) in found.texts.items():
@@ -142,18 +143,12 @@ def difference(found: PackDiff, names: tuple[str, str]) -> Iterator[str]:
             yield f"  pack.yaml {field}: {_short(old)} -> {_short(new)}"
     if found.slices:
         yield ""
-        rows = [
-            [
-                name,
-                *(f"{old:,.4g} -> {new:,.4g}" if old != new else f"{new:,.4g}" for old, new in zip(*pair, strict=True)),
-            ]
-            for name, pair in found.slices.items()
-        ]
+        rows = [[name, *map(_change, *map(_support, pair))] for name, pair in found.slices.items()]
         yield from columns(["slice", "utterances", "speakers", "words", "minutes"], rows)
 
 
-def _changes(changed: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    return {f"another {what}": ids for what, ids in changed.items()}
+def _change(before: str, after: str) -> str:
+    return after if before == after else f"{before} -> {after}"
 
 
 def _first(names: Sequence[str]) -> str:

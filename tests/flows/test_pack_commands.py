@@ -168,8 +168,8 @@ def test_diff_exits_0_for_the_same_pack_and_1_for_another(root: Path, run: Run, 
     change_table(root / "data" / "packs" / "tiny", setting("text", "other words"))
     status, out, _ = run("diff", str(good), "tiny")
     assert status == 1
-    assert "scores compare on the 39 utterances alone that are the same in both (40, 40)" in out
-    assert "another text: 1 utterance (u000)" in out
+    assert "scores compare only on the 39 utterances that are the same in both (of 40 and 40)" in out
+    assert "text changed: 1 utterance (u000)" in out
     assert "other words" not in out
     status, out, _ = run("diff", str(good), "tiny", "--json")
     assert (status, json.loads(out)["changed"]) == (1, {"text": ["u000"]})
