@@ -13,6 +13,7 @@ Mentions in a hypothesis are found by a tagger that knows the entities of the wh
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -176,7 +177,7 @@ def _located(utterance_id: str, text: str, entities: object, words: list[str], n
     mentions: list[Mention] = []
     reached = 0
     for entity in _parsed(utterance_id, entities):
-        start = text.find(entity["text"], reached)
+        start = _find(text, entity["text"], reached)
         if start < 0:
             raise _refused(utterance_id, "an entity that is not in the text, or not in this order")
         reached = start + len(entity["text"])
@@ -186,6 +187,12 @@ def _located(utterance_id: str, text: str, entities: object, words: list[str], n
             raise _refused(utterance_id, f"an entity that is nothing to the normaliser {normalizer}")
         mentions.append(Mention(entity["type"], before, len(words) - after))
     return mentions
+
+
+def _find(text: str, part: str, start: int) -> int:
+    """Where `part` begins, whole words before parts of words ("four" is the end of "fourteen four"); -1 for nowhere."""
+    whole = re.compile(rf"(?<!\w){re.escape(part)}(?!\w)").search(text, start)
+    return whole.start() if whole else text.find(part, start)
 
 
 def _shared(part: list[str], words: list[str]) -> int:

@@ -136,6 +136,12 @@ def test_entities_that_the_normaliser_joins_share_a_word() -> None:
     assert judged("room two, thirty people", "room 230 people", *entities, normalizer="english").missed == ()
 
 
+def test_an_entity_is_whole_words_where_it_can_be() -> None:
+    assert judged("room fourteen four", "room fourteen for", ("number", "four")).missed == ("number",)
+    assert judged("room fourteen four", "room forty four", ("number", "four")).missed == ()
+    assert judged("\u6253\u7ed9\u5b89\u5a1c", "\u6253\u7ed9", ("name", "\u5b89\u5a1c")).missed == ("name",)  # no spaces
+
+
 @pytest.mark.parametrize(
     ("entities", "what"),
     [
