@@ -170,8 +170,14 @@ def tiles(view: ReleaseView) -> list[Tile]:
     return [_tile(row) for row in judged]
 
 
+_REST = 5
+"""Small lines of a tile; tiles of a row are as high as its highest."""
+
+
 def _tile(row: Row) -> Tile:
     lead, *rest = row.parts
+    if len(rest) > _REST:
+        rest = [*rest[: _REST - 1], f"and {len(rest) - _REST + 1} more, below"]
     word = NOT_REACHED.upper() if lead == NOT_REACHED else row.word
     return Tile(row.label, word, row.value or "none", lead, tuple(rest))
 

@@ -18,7 +18,7 @@
 
   // Words that a narrow column breaks in two; a digest or a path may break.
   const broken = [];
-  for (const label of document.querySelectorAll("th, dt, h2, h3, h4, .slices .name, .verdict, .note, caption")) {
+  for (const label of document.querySelectorAll("th, dt, .head b, h2, h3, h4, .slices .name, .verdict, .note, caption")) {
     if (!visible(label) || label.querySelector("code, svg text")) continue;
     for (const node of label.childNodes) {
       if (node.nodeType !== Node.TEXT_NODE) continue;

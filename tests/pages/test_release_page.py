@@ -12,7 +12,7 @@ import pytest
 from contracts.verdict import Value, Verdict
 from pages.facts import flat, is_digest
 from pages.prose import card, prose
-from pages.release import render
+from pages.release import render, tiles
 from pages.view import ReleaseView
 from tests.pages import release_examples as examples
 from tests.pages.release_documents import name_of
@@ -136,6 +136,33 @@ def test_stop_names_slice_amount_and_support(stop: ReleaseView) -> None:
     assert "scottish \u00d7 20 dB of commands: FAIL" in head
     assert "+14.8 [+11.3, +18.3] points, margin 3.0" in head
     assert "accent=scottish&amp;noise=20db: 44 speakers" in head
+
+
+def test_a_tile_stays_short() -> None:
+    quality = tiles(examples.rich())[0]
+    assert quality.lead.startswith("worst slice scottish, intent recall on commands")
+    assert len(quality.rest) == 5
+    assert quality.rest[-1] == "and 2 more, below"
+    assert all("more, below" not in text for tile in tiles(examples.promoted()) for text in tile.rest)
+
+
+def test_waivers_reviews_and_exchange_stand_on_the_page() -> None:
+    page = render(examples.rich())
+    approvals = page.split('<section id="approvals">')[1].split("</section>")[0]
+    assert "intent recall on scottish of commands" in approvals
+    assert "eighteen more speakers are being recorded" in approvals
+    assert "NOT REVIEWED" in approvals
+    reviewed = dataclasses.replace(examples.rich(), approvals=examples.promoted().approvals)
+    assert "NOT REVIEWED" not in render(reviewed)
+    assert "commands/accent=us pays WER 0.3 points worse" in page.split('<section id="exchange">')[1]
+    assert "serving.first_stable_p95_ms: not set \u2192 1200 (stricter)" in page.split('<section id="policy">')[1]
+
+
+def test_words_are_shown_only_where_a_document_has_them(release: ReleaseView) -> None:
+    page = render(release)
+    assert "Most frequent confusions" not in page
+    assert "No pack whose consent lets a transcript be shown was streamed." in page
+    assert "This engine gives no confidence." in page
 
 
 def planted_view() -> ReleaseView:
