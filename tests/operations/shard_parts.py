@@ -50,10 +50,16 @@ def make_pack(root: Path, *, text: str = "turn the light on") -> Pack:
     return write(root, META, pd.DataFrame(rows))
 
 
+def payload_files(name: str) -> tuple[bytes, dict[str, FileEntry]]:
+    """A payload's only file, and its entry."""
+    content = json.dumps({"engine": name}).encode()
+    return content, {"runtime.json": FileEntry(sha256=hashlib.sha256(content).hexdigest(), size=len(content))}
+
+
 def make_payload(home: Path, name: str) -> Digest:
     """A payload where workers look for it."""
-    content = json.dumps({"engine": name}).encode()
-    digest = payload_digest({"runtime.json": FileEntry(sha256=hashlib.sha256(content).hexdigest(), size=len(content))})
+    content, files = payload_files(name)
+    digest = payload_digest(files)
     folder = payload_folder(home, digest)
     folder.mkdir(parents=True)
     (folder / "runtime.json").write_bytes(content)
@@ -61,12 +67,12 @@ def make_payload(home: Path, name: str) -> Digest:
 
 
 class CountingRuntime:
-    """Says a word made of the audio's bytes; counts how often it heard each of them."""
+    """Says two words, the second made of the audio's bytes; counts how often it heard each of them."""
 
     sample_rate_hz = RATE_HZ
-    streaming = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, streaming: bool = True) -> None:
+        self.streaming = streaming
         self.heard: Counter[str] = Counter()
 
     def transcribe(self, audio: Samples) -> Transcript:
