@@ -22,10 +22,10 @@ from evalpacks.matching import hypothesis_texts, speaker_codes
 from evalpacks.metrics import METRICS, Evidence, Outputs
 from evalpacks.metrics.calibration import calibration
 from evalpacks.metrics.classes import confusions, edit_classes
-from evalpacks.metrics.words import edit_counts
+from evalpacks.metrics.words import WordEdits, edit_counts
 from evalpacks.normalize import VERSIONS, normalize_all
 from evalpacks.pack import Pack
-from evalpacks.slices import OVERALL, parse, slice_masks, slice_names
+from evalpacks.slices import OVERALL, parse, slice_masks, slice_names, slice_sums
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,10 +147,22 @@ def _wanted_slices(pack: Pack, policy: FamilyPolicy) -> list[str]:
 
 def _word_table(heard: Mapping[str, Heard], arm: Arm) -> dict[str, WordCounts]:
     return {
-        f"{name}/{key}": _word_counts(pack, pack.evidence[arm], key)
+        f"{name}/{key}": words
         for name, pack in heard.items()
         if arm in pack.evidence
-        for key in pack.masks
+        for key, words in _word_counts(pack, pack.evidence[arm].words).items()
+    }
+
+
+def _word_counts(heard: Heard, edits: WordEdits) -> dict[str, WordCounts]:
+    """Word errors of each slice of a pack."""
+    sums = slice_sums(heard.masks, [*edits, np.ones(len(edits.reference_words), dtype=np.int64)])
+    return {
+        name: WordCounts(
+            **dict(zip([*WordEdits._fields, "utterances"], counts, strict=True)),
+            speakers=int(np.count_nonzero(np.bincount(heard.speakers[heard.masks[name]]))),
+        )
+        for name, counts in sums.items()
     }
 
 
@@ -167,15 +179,3 @@ def _calibrations(heard: Mapping[str, Heard], arm: Arm) -> tuple[Calibration, ..
     """Of each pack in order of names; a model without confidence has none."""
     found = [calibration(pack.evidence[arm], name) for name, pack in sorted(heard.items()) if arm in pack.evidence]
     return tuple(one for one in found if one is not None)
-
-
-def _word_counts(heard: Heard, evidence: Evidence, name: str) -> WordCounts:
-    mask, edits = heard.masks[name], evidence.words
-    return WordCounts(
-        substitutions=int(edits.substitutions[mask].sum()),
-        deletions=int(edits.deletions[mask].sum()),
-        insertions=int(edits.insertions[mask].sum()),
-        reference_words=int(edits.reference_words[mask].sum()),
-        utterances=int(mask.sum()),
-        speakers=int(np.count_nonzero(np.bincount(heard.speakers[mask]))),
-    )
