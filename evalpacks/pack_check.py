@@ -42,6 +42,7 @@ class PackReport:
         supports, powers: of overall and of each protected or high-risk slice.
         comparisons: slices that are judged together.
         effect: the rise of WER that `Power.more_speakers` is about, a fraction.
+        normalizers: names of those that score the pack.
         manifests: names of the training data that the pack was compared with.
     """
 
@@ -51,6 +52,7 @@ class PackReport:
     powers: Mapping[str, support.Power]
     comparisons: int
     effect: float
+    normalizers: tuple[str, ...]
     manifests: tuple[str, ...]
 
     def count(self, severity: str) -> int:
@@ -76,6 +78,7 @@ class PackReport:
                 }
                 for name, held in self.supports.items()
             },
+            "normalizers": list(self.normalizers),
             "training_data": list(self.manifests),
         }
 
@@ -124,6 +127,7 @@ def check(
         },
         comparisons=comparisons,
         effect=effect,
+        normalizers=tuple(normalizers),
         manifests=tuple(manifests),
     )
 

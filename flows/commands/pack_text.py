@@ -83,7 +83,10 @@ def report(found: PackReport) -> Iterator[str]:
 
     errors, warnings = found.count("error"), found.count("warning")
     yield from card(found.pack)
-    yield f"  {_many(errors, 'error')}, {_many(warnings, 'warning')}; compared with {_training(found.manifests)}"
+    yield (
+        f"  {_many(errors, 'error')}, {_many(warnings, 'warning')}; normaliser {', '.join(found.normalizers)}; "
+        f"compared with {_training(found.manifests)}"
+    )
     if found.findings:
         yield ""
     for one in found.findings:

@@ -64,7 +64,7 @@ def test_a_good_pack_exits_0_and_says_what_it_could_show(root: Path, run: Run) -
     trained(root, "asr-commands", "v1")
     status, out, err = run("check", "tiny")
     assert status == 0, err
-    assert "0 errors, 0 warnings; compared with training data of asr-commands/v1\n" in out
+    assert "0 errors, 0 warnings; normaliser none; compared with training data of asr-commands/v1\n" in out
     lines = [line.split() for line in out.splitlines()]
     assert ["accent=us", "20", "10", "80", "0.3"] in [line[:5] for line in lines]
     assert "from a WER of 10%: the rise that fails in 95% of runs among 3 slices judged together" in out
@@ -122,7 +122,9 @@ def test_the_normaliser_is_that_of_the_family_unless_named(
 ) -> None:
     change_table(root / "data" / "packs" / "tiny", setting("text", f"{PLANTED} 36 on"))
     status, out, _ = run("check", "tiny", "--json", *words)
-    assert (status, json.loads(out)["warnings"]) == (0, warnings)
+    report = json.loads(out)
+    assert (status, report["warnings"]) == (0, warnings)
+    assert report["normalizers"] == list(words[1:] or ["none"])
 
 
 def test_a_folder_is_checked_outside_of_any_project(
