@@ -46,7 +46,11 @@ class Numbers(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """One row of a forest: numbers as text, places in percent (None: not drawn)."""
+    """One row of a forest: numbers as text, places in percent (None: not drawn).
+
+    `low` and `high` are the simultaneous bounds, by which a comparison fails; `own` is the row's own one-sided bound of
+    the harm, by which it passes (U5).
+    """
 
     name: str
     exact: str
@@ -60,6 +64,7 @@ class Mark(NamedTuple):
     point: float | None
     low: float | None
     high: float | None
+    own: float | None
     zero: float | None
     bound: float | None
 
@@ -106,6 +111,7 @@ class _Places(NamedTuple):
     point: float | None
     low: float | None
     high: float | None
+    own: float | None
     bound: float | None
 
 
@@ -146,19 +152,27 @@ def _forest(title: str, group: list[Comparison], waived: Waived) -> Forest:
 def _places(one: Comparison, turn: _Turn) -> _Places:
     """Places turned so that more is worse; without a difference there is none on an axis of differences."""
     if not turn.differences:
-        return _Places(turn.place(one.candidate.rate), None, None, turn.place(one.limit))
+        return _Places(turn.place(one.candidate.rate), None, None, None, turn.place(one.limit))
     if one.estimate is None:
-        return _Places(None, None, None, None)
+        return _Places(None, None, None, None, None)
     low, high = (one.upper, one.lower) if turn.higher else (one.lower, one.upper)
-    return _Places(turn.place(one.estimate), turn.place(low), turn.place(high), one.margin)
+    return _Places(turn.place(one.estimate), turn.place(low), turn.place(high), _own_bound(one), one.margin)
+
+
+def _own_bound(one: Comparison) -> float | None:
+    """The one-sided bound of the harm; that of a relative budget is one of the harm over the budget."""
+    if one.relative and one.excess_one_sided is not None and one.margin is not None:
+        return one.margin + one.excess_one_sided
+    return one.upper_one_sided
 
 
 def _mark(one: Comparison, turn: _Turn, drawn: Axis, waived: Waived) -> Mark:
     places = _Places(*(drawn.place(value) for value in _places(one, turn)))
     people = many(one.speakers, "speaker")
     held = limit(one)
-    said = (plain(one.slice), change(one), difference(one), held, absolute_limit(one), people)
-    label = turn.label
+    label, own = turn.label, _places(one, turn).own
+    bound = "" if own is None else f"own bound {label.difference(turn.read(own) if turn.higher else own)}"
+    said = (plain(one.slice), change(one), difference(one), bound, held, absolute_limit(one), people)
     return Mark(
         name=slice_name(one.slice),
         exact=plain(one.slice),
@@ -231,6 +245,7 @@ def _evidence_mark(one: SliceEvidence, label: Scale, drawn: Axis) -> Mark:
         point=drawn.place(one.estimate),
         low=drawn.place(one.lower),
         high=drawn.place(one.upper),
+        own=None,
         zero=drawn.at(0.0),
         bound=drawn.place(one.margin),
     )

@@ -131,6 +131,33 @@ def test_a_comparison_without_a_difference_is_listed_and_not_drawn() -> None:
     assert first.numbers.after == "none"
 
 
+def test_what_passes_has_its_own_bound_within_the_margin() -> None:
+    """U5: the simultaneous interval may reach over the margin, the slice's own bound may not."""
+    wide = comparison(3, "accent=rp", bad=False).model_copy(
+        update={"upper": 0.04, "upper_one_sided": 0.02, "margin": 0.03, "verdict": PASS}
+    )
+    drawn = forests([*rich_documents.comparisons(), wide])
+    passing = [mark for one in drawn for mark in (*one.marks, *one.more) if mark.kind == "pass"]
+    assert any(mark.high and mark.bound and mark.high > mark.bound for mark in passing)
+    for mark in passing:
+        assert mark.own is not None
+        assert mark.bound is not None
+        assert mark.own <= mark.bound
+    (scottish,) = [mark for one in drawn for mark in one.marks if mark.kind == "inconclusive"]
+    assert scottish.own
+    assert scottish.bound
+    assert scottish.own > scottish.bound
+    assert "own bound -2.8, margin 2.0, floor 90.0%" in scottish.title
+
+
+def test_own_bound_of_a_relative_budget_is_the_bound_of_what_is_over_it() -> None:
+    one = comparison(3, "accent=rp", bad=False).model_copy(
+        update={"relative": True, "margin": 0.004, "excess_one_sided": -0.001, "upper_one_sided": 0.02}
+    )
+    (forest,) = forests([one])
+    assert forest.marks[0].own == forest.axis.at(0.003)
+
+
 def test_one_forest_a_pack_and_nothing_that_does_not_pass_is_hidden(stop: ReleaseView) -> None:
     assert stop.score
     (forest,) = forests(stop.score.comparisons)
