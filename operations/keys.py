@@ -33,7 +33,7 @@ from registry.signing import revoke as revoke_key
 ANY_TENANT = "*"
 """An API key of this installation speaks for whichever tenant a request names."""
 BUILDER = "builder"
-ROLLBACK_TYPE = "https://soundcheck.invalid/predicates/rollback/1"
+ROLLBACK_TYPE = "https://soundcheck.invalid/predicates/rollback/v1"
 
 
 def folder(home: Path) -> Path:

@@ -23,11 +23,11 @@ from registry.keyring import EnrolledKey, Keyring, Role
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
-BUNDLE_TYPE = "https://soundcheck.invalid/predicates/bundle/1"
+BUNDLE_TYPE = "https://soundcheck.invalid/predicates/bundle/v1"
 """Predicate of a builder's signature: the subject is the bundle's digest."""
-APPROVAL_TYPE = "https://soundcheck.invalid/predicates/approval/1"
+APPROVAL_TYPE = "https://soundcheck.invalid/predicates/approval/v1"
 """Predicate of an approver's signature: an Approval; the subject is the evidence's digest."""
-WAIVER_TYPE = "https://soundcheck.invalid/predicates/waiver/1"
+WAIVER_TYPE = "https://soundcheck.invalid/predicates/waiver/v1"
 """Predicate of an approver's signature: a SignedWaiver; the subject is the payload's digest."""
 Kind = TypeVar("Kind", bound=Document)
 
