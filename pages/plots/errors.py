@@ -19,7 +19,7 @@ _FEW = 12
 _WER = scale("wer")
 
 
-class Part(NamedTuple):
+class Piece(NamedTuple):
     """A piece of a stacked bar: which class, where it begins and how wide it is, in percent."""
 
     kind: str
@@ -50,8 +50,8 @@ class ErrorSlice(NamedTuple):
     rate: str
     stable_rate: str
     difference: str
-    parts: tuple[Part, ...]
-    stable_parts: tuple[Part, ...]
+    parts: tuple[Piece, ...]
+    stable_parts: tuple[Piece, ...]
     classes: tuple[ErrorClass, ...]
     title: str
 
@@ -141,12 +141,12 @@ def _error_slice(name: str, one: _Arm, before: _Arm | None, drawn: Axis) -> Erro
     )
 
 
-def _parts(one: _Arm, drawn: Axis) -> tuple[Part, ...]:
+def _parts(one: _Arm, drawn: Axis) -> tuple[Piece, ...]:
     parts, done = [], 0
     for kind in ("substitutions", "deletions", "insertions"):
         count = getattr(one.classes, kind)
         start, end = drawn.at(done / one.words), drawn.at((done + count) / one.words)
-        parts.append(Part(kind, start, round(end - start, 3)))
+        parts.append(Piece(kind, start, round(end - start, 3)))
         done += count
     return tuple(parts)
 

@@ -62,6 +62,17 @@
     .filter(([contrast]) => contrast < 4.5)
     .map(([contrast, said]) => `${said}: ${contrast.toFixed(2)}`);
 
+  // Marks that carry a meaning stand out from the paper by 3 to 1 (WCAG 1.4.11), by their line or by their surface.
+  const dim = new Set();
+  for (const mark of document.querySelectorAll("main svg :is(circle, rect, path, line)")) {
+    if (!visible(mark) || hidden(mark) || mark.matches(".grid, .frame, .beyond, .heard, .box, .lineage *")) continue;
+    const { fill, stroke } = getComputedStyle(mark);
+    if (fill.startsWith("url")) continue;
+    const back = ground(mark.closest("svg").parentElement);
+    const inks = (mark.tagName === "line" ? [stroke] : [fill, stroke]).filter((one) => one !== "none").map(channels);
+    if (!inks.some((ink) => ratio(over(ink, back), back) >= 3)) dim.add(`${mark.tagName}.${mark.getAttribute("class")}`);
+  }
+
   // Texts that lie on one another: boxes sorted from top to bottom, compared while they can still meet.
   const boxes = texts.flatMap((text) => text.boxes.map((box) => ({ ...text, box }))).sort((a, b) => a.box.y - b.box.y);
   const overlaps = [];
@@ -98,5 +109,5 @@
   const cramped = [...document.querySelectorAll("td.n, .slices .n, .stream .n")]
     .filter((one) => one.clientWidth && one.scrollWidth > one.clientWidth + 1)
     .map((one) => one.textContent);
-  return { faint, overlaps, broken, askew, outside, cramped, wide: document.documentElement.scrollWidth - innerWidth, texts: texts.length };
+  return { faint, dim: [...dim], overlaps, broken, askew, outside, cramped, wide: document.documentElement.scrollWidth - innerWidth, texts: texts.length };
 };

@@ -104,10 +104,10 @@ def test_complaints_are_heard(browser: Browser, pages: Show) -> None:
             content=".lede { color: #bbb !important; } .forest circle { transform: translateY(90px); }"
             " h3 { margin-top: -30px !important; } .plain th { max-width: 40px; } .plain { width: 60px; }"
             " .forest tr:nth-child(2) .plot { padding-left: 60px !important; }"
-            " main { width: 1400px !important; max-width: none !important; }"
+            " .interval { stroke: #ddd !important; } main { width: 1400px !important; max-width: none !important; }"
         )
         found = complaints(page)
-    assert {"faint", "overlaps", "broken", "askew", "outside", "wide"} <= set(found)
+    assert {"faint", "dim", "overlaps", "broken", "askew", "outside", "wide"} <= set(found)
 
 
 def test_print_shows_folded_parts_and_no_navigation(pages: Show) -> None:
