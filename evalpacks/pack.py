@@ -327,11 +327,12 @@ def _ids(table: pd.DataFrame, wrong: pd.Series[bool]) -> str:
 
 
 def counted(noun: str, names: Sequence[str], count: int | None = None) -> str:
-    """How many there are (`count`, where not all are named), and the first few by name.
+    """How many there are (`count`, where not all are named), and the first few by name, fit for a terminal.
 
     >>> counted("row", ["a"]), counted("row", ["a", "b", "c", "d"])
     ('1 row (a)', '4 rows (a, b, c, ...)')
     """
     count = len(names) if count is None else count
-    named = f" ({', '.join(names[:_SHOWN])}{', ...' if count > _SHOWN else ''})" if names else ""
+    first = ["".join(sign if sign.isprintable() else "?" for sign in name) for name in names[:_SHOWN]]
+    named = f" ({', '.join(first)}{', ...' if count > _SHOWN else ''})" if names else ""
     return f"{count} {noun}{'' if count == 1 else 's'}{named}"

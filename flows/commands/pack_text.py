@@ -1,13 +1,16 @@
 """What the pack commands print: tables and sentences for a terminal.
 
 Boundary: no I/O; reports in, lines out.
-Invariants: a line holds names and figures, never what was said, but for texts that both cards of a diff allow.
+Invariants: a line holds names and figures, never what was said, but for texts that both cards of a diff allow; control
+characters of a pack never reach the terminal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
+
+from pages.figures import plain
 
 if TYPE_CHECKING:
     from evalpacks.checks.findings import Finding
@@ -22,7 +25,7 @@ _SHOWN = 5
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """A table: the first column to the left, the others to the right; empty cells at a line's end are not drawn."""
-    table = [header, *rows]
+    table = [header, *([plain(cell) for cell in row] for row in rows)]
     widths = [max(len(row[place]) for row in table) for place in range(len(header))]
     for row in table:
         first, *rest = (
@@ -35,8 +38,9 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[st
 def card(pack: Pack) -> Iterator[str]:
     """The pack in two lines: its name, digest and size; its rights."""
     meta = pack.meta
-    yield f"{pack.name} {pack.digest[:12]}: {meta.title}"
-    yield f"  {', '.join(meta.languages)}, {', '.join(map(str, meta.sample_rate_hz))} Hz, licence {meta.licence}"
+    yield f"{pack.name} {pack.digest[:12]}: {plain(meta.title)}"
+    rates = ", ".join(map(str, meta.sample_rate_hz))
+    yield f"  {plain(', '.join(meta.languages))}, {rates} Hz, licence {plain(meta.licence)}"
 
 
 def contents(pack: Pack) -> Iterator[str]:
@@ -104,7 +108,7 @@ def report(found: PackReport) -> Iterator[str]:
 def _finding(one: Finding) -> Iterator[str]:
     from evalpacks.checks.findings import RULES
 
-    yield f"  {one.severity:<7}  {one.code}: {one.message}"
+    yield f"  {one.severity:<7}  {one.code}: {plain(one.message)}"
     yield f"           next step: {RULES[one.code].next_step}"
 
 
@@ -137,7 +141,7 @@ def difference(found: PackDiff, names: tuple[str, str]) -> Iterator[str]:
         if ids:
             yield f"  {what}: {_many(len(ids), 'utterance')} ({_first(ids)})"
     for name, (before, after) in found.texts.items():
-        yield f"    {name}: {before!r} -> {after!r}"
+        yield f"    {plain(name)}: {before!r} -> {after!r}"
     for what, slices in (("protected now", found.protected_added), ("no longer protected", found.protected_removed)):
         if slices:
             yield f"  {what}: {_first(slices)}"
@@ -155,7 +159,7 @@ def _change(before: str, after: str) -> str:
 
 
 def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    return plain(", ".join(names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _short(value: object) -> str:

@@ -88,7 +88,7 @@ def nothing(found: PackDiff) -> bool:
     return not (found.added or found.removed or found.changed or found.card or found.slices)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=12)
 @given(
     st.sampled_from(["text", "speaker", "sha256", "accent", "speech_end_s", "entities", "language"]),
     st.integers(0, len(TABLE) - 1),
@@ -105,7 +105,7 @@ def test_law_packs_differ_where_the_difference_says_so(column: str, row: int) ->
     assert diff(after, after).equal
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=12)
 @given(st.lists(st.integers(0, len(TABLE) - 1), min_size=1, unique=True))
 def test_law_a_difference_backwards_is_its_mirror(kept: list[int]) -> None:
     part = changed(lambda table: table.iloc[kept])

@@ -186,6 +186,18 @@ def test_diff_shows_texts_where_both_cards_allow_it(root: Path, run: Run, good: 
     assert f"    u000: '{PLANTED} on a' -> 'other words'\n" in run("diff", str(before), "tiny")[1]
 
 
+def test_control_characters_of_a_pack_do_not_reach_the_terminal(root: Path, run: Run, good: Path) -> None:
+    folder = root / "data" / "packs" / "tiny"
+    change_card(folder, title="tiny\x1b[31m", licence="CC0\u202e")
+    change_table(folder, setting("utterance_id", "u0\x1b]0;owned\x07"))
+    change_table(folder, setting("text", "[noise]"))
+    for words in (["check", "tiny"], ["show", "tiny"], ["diff", "tiny", str(good)]):
+        _, out, err = run(*words)
+        assert not {"\x1b", "\x07", "\u202e"} & set(out + err)
+    change_table(folder, setting("speaker", ""))
+    assert "got: 1 row (u0?]0;owned?)" in run("show", "tiny")[2]
+
+
 NEW = ["--language", "en", "--slices", "accent", "--protected", "accent=us", "--min-words", "50",
        "--source", "a test", "--licence", "CC0-1.0", "--consent", "no person's voice"]  # fmt: skip
 
