@@ -14,6 +14,7 @@ import os
 import resource
 import statistics
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
@@ -167,8 +168,8 @@ def _slope(sizes: Sequence[int], seconds: Sequence[float]) -> float:
 
 def _memory(progress: frame.Progress) -> dict[str, frame.Figure]:
     progress(f"memory at {SIZES[-1]:,} utterances")
-    with multiprocessing.get_context("spawn").Pool(1) as child:
-        total, beside = child.apply(peak_bytes, (SIZES[-1],))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as child:
+        total, beside = child.submit(peak_bytes, SIZES[-1]).result()
     return {
         "peak_bytes_per_utterance": frame.Figure(total / SIZES[-1], "B", "lower", must=1500),
         "peak_bytes_per_utterance_beside_inputs": frame.Figure(beside / SIZES[-1], "B", "lower"),
