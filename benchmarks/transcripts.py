@@ -10,7 +10,8 @@ a word nobody said.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -93,11 +94,18 @@ def _joined(words: Words, lengths: Words) -> list[str]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    spelled = pa.array([_spell(rank) for rank in range(VOCABULARY)], type=pa.string())
     offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
-    lists = pa.ListArray.from_arrays(pa.array(offsets), spelled.take(pa.array(words)))
+    lists = pa.ListArray.from_arrays(pa.array(offsets), _vocabulary().take(pa.array(words)))
     texts: list[str] = pc.binary_join(lists, pa.scalar(" ")).to_pylist()
     return texts
+
+
+@lru_cache(maxsize=1)
+def _vocabulary() -> Any:
+    """Every word by rank, as an Arrow array (VOCABULARY,)."""
+    import pyarrow as pa
+
+    return pa.array([_spell(rank) for rank in range(VOCABULARY)], type=pa.string())
 
 
 def _spell(rank: int) -> str:

@@ -35,7 +35,7 @@ def test_labels_make_twenty_slices() -> None:
 
 
 def test_every_figure_of_the_design_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "PAIRS", 1_000)
+    monkeypatch.setattr(scoring, "PAIRS", 300)
     monkeypatch.setattr(scoring, "SIZES", (200, 400, 800))
     monkeypatch.setattr(scoring, "ProcessPoolExecutor", lambda workers, **_: ThreadPoolExecutor(workers))
     monkeypatch.setattr(scoring, "REPLICATES", 40)
