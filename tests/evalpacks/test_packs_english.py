@@ -171,7 +171,8 @@ def test_the_recorded_pack_is_what_its_card_says(recorded: pack.Pack) -> None:
 def log_spectrogram(samples: npt.NDArray[np.float64], window: int) -> npt.NDArray[np.float64]:
     """The band from 125 to 3,125 Hz where a window lasts 32 ms, (windows * 96,)."""
     frames = samples[: samples.size // window * window].reshape(-1, window) * np.hanning(window)
-    return np.log10(np.abs(np.fft.rfft(frames))[:, 4:100] + 10).ravel()
+    levels: npt.NDArray[np.float64] = np.log10(np.abs(np.fft.rfft(frames))[:, 4:100] + 10).ravel()
+    return levels
 
 
 def test_wideband_recordings_are_the_takes_of_the_narrow_ones(recorded: pack.Pack) -> None:

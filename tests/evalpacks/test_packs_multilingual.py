@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -103,27 +104,58 @@ def test_law_the_same_packages_give_the_same_digest(cache: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("language", "text"),
     [
-        "",
-        "...",
-        "Marque 1",
-        "Pour (emphase)",
-        "[quello]",
-        "sar? esattamente",
-        "vor\ufffd",
-        "La conferenza ? piena",
-        "a / b",
-        "$",
+        ("es", ""),
+        ("es", "..."),
+        ("es", "Marque 1"),
+        ("fr", "Pour (emphase)"),
+        ("it", "[quello]"),
+        ("it", "sar? esattamente"),
+        ("it", "La conferenza ? piena"),
+        ("it", "pi\ufffd"),
+        ("fr", "oui / non"),
+        ("fr", "$"),
+        ("ru", "Asterisk включен"),
+        ("es", "мир"),
     ],
 )
-def test_transcripts_that_need_a_reader_are_left_out(text: str) -> None:
-    assert not multilingual.says_what_is_spoken(text)
+def test_transcripts_that_need_a_reader_are_left_out(language: str, text: str) -> None:
+    assert not multilingual.says_what_is_spoken(text, language)
 
 
-@pytest.mark.parametrize("text", ["Grazie.", "Buzon?", "Голосовая почта? Номер абонента?", "L'été, déjà !", "¿Dónde?"])
-def test_transcripts_in_letters_are_used(text: str) -> None:
-    assert multilingual.says_what_is_spoken(text)
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("it", "Grazie."),
+        ("es", "Buzon?"),
+        ("es", "¿Dónde está?"),
+        ("ru", "Голосовая почта? Номер абонента?"),
+        ("fr", "L'été, déjà !"),
+    ],
+)
+def test_transcripts_in_letters_are_used(language: str, text: str) -> None:
+    assert multilingual.says_what_is_spoken(text, language)
+
+
+def test_a_recording_of_several_stamps_is_there_once(cache: Path) -> None:
+    package = cache / f"unpacked-{tuxpaint.PACKAGE}"
+    cats = package / "usr/share/tuxpaint/stamps/animals"
+    for twin, text in {"cat-1": "fr.utf8=Un chien.\nes.utf8=Un gato.", "cat-2": "es.utf8=Un gato."}.items():
+        _write(cats / f"{twin}.txt", text.encode())
+        for language in ("es", "fr"):
+            shutil.copyfile(cats / f"cat_desc_{language}.ogg", cats / f"{twin}_desc_{language}.ogg")
+    assert [stamp.name for stamp in tuxpaint.stamps(package, "es")] == ["animals-cat-1"]
+    assert [stamp.name for stamp in tuxpaint.stamps(package, "fr")] == ["animals-dog"]
+
+
+def test_a_loud_recording_is_made_quieter_instead_of_clipped(tmp_path: Path) -> None:
+    tone = np.sin(2 * np.pi * 200 * np.arange(22_050) / 44_100)
+    soundfile.write(tmp_path / "loud.wav", 1.4 * tone, 44_100, subtype="FLOAT")
+    tuxpaint.store(tmp_path / "loud.wav", tmp_path / "out.wav", 16_000)
+    samples, _ = soundfile.read(tmp_path / "out.wav")
+    assert np.abs(samples).max() == pytest.approx(tuxpaint.PEAK, abs=1e-3)
+    assert (np.abs(samples) > 0.98).mean() < 0.2
 
 
 def test_without_apt_one_error_names_the_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,8 @@ from evalpacks.packs.making import Progress, read_card
 from evalpacks.packs.synthetic import Speaker, Studio, Utterance, cast, record_pack
 
 SEED = 20261122
-MATRIX_ACCENT = "us"
-SENTENCES_A_SPEAKER = 6
+ACCENTS = ("us", "british")
+SENTENCES_A_SPEAKER = 4
 VOICES = {"es": "es-419", "fr": "fr"}
 """Language beside English -> voice of espeak-ng."""
 
@@ -36,7 +36,7 @@ def build(out: Path, *, studio: Studio, on_progress: Progress | None = None) -> 
     """Write the pack into the folder `out`, replacing one that is there, and return it."""
     phrases = yaml.safe_load(Path(__file__).with_name("phrases.yaml").read_text(encoding="utf-8"))
     generator = np.random.default_rng(SEED)
-    utterances = plan(cast(studio, (MATRIX_ACCENT,), generator), phrases, generator)
+    utterances = plan(cast(studio, ACCENTS, generator), phrases, generator)
     return record_pack(out, read_card(__file__), utterances, studio, on_progress=on_progress)
 
 
@@ -47,9 +47,11 @@ def plan(
     few = [frame for frame in phrases["frames"] if _switches(frame) == 1]
     many = [frame for frame in phrases["frames"] if _switches(frame) > 1]
     utterances = []
-    for speaker, other, place in product(speakers, VOICES, range(SENTENCES_A_SPEAKER)):
-        frame = str(generator.choice(many if place % 2 else few))
-        utterances.append(_utterance(speaker, other, place, sentence(frame, other, phrases, generator)))
+    for speaker, other in product(speakers, VOICES):
+        half = SENTENCES_A_SPEAKER // 2
+        chosen = [*generator.choice(few, half, replace=False), *generator.choice(many, half, replace=False)]
+        parts = (sentence(str(frame), other, phrases, generator) for frame in chosen)
+        utterances += [_utterance(speaker, other, place, said) for place, said in enumerate(parts)]
     return utterances
 
 

@@ -11,6 +11,7 @@ Source: README.md beside this file.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -30,8 +31,10 @@ from evalpacks.packs.making import (
 )
 
 EDITIONS = (SPANISH, FRENCH, ITALIAN, RUSSIAN)
-NOT_SPEECH = ("beep", "letters/", "phonetic/", "silence/")
+NOT_SPEECH = ("beep", "confbridge-join", "confbridge-leave", "letters/", "phonetic/", "silence/")
 """Clips of sounds, and of letters that a transcript writes in several ways."""
+SCRIPTS = {"ru": "CYRILLIC"}
+"""Language -> the script of its letters, as Unicode names it; the others are written in Latin letters."""
 
 _NOT_AS_SPOKEN = re.compile(r"[\d\[\](){}<>/\\#*$%&+=@|\ufffd]|\?(?=\S|\s+[^\W\d_A-ZÀ-ÞА-Я])")
 """Digits, notes and signs, which are said in several ways or not at all; a question mark inside a sentence was a letter
@@ -79,15 +82,21 @@ def build(
     return out
 
 
-def says_what_is_spoken(text: str) -> bool:
+def says_what_is_spoken(text: str, language: str) -> bool:
     """Whether a transcript can be compared letter by letter with what a recogniser hears.
 
-    >>> says_what_is_spoken("Marque 1 para"), says_what_is_spoken("il tempo sar? esattamente")
+    >>> says_what_is_spoken("Marque 1 para", "es"), says_what_is_spoken("il tempo sar? esattamente", "it")
     (False, False)
-    >>> says_what_is_spoken("Quale cartella?"), says_what_is_spoken("…")
+    >>> says_what_is_spoken("Quale cartella?", "it"), says_what_is_spoken("Asterisk включен", "ru")
     (True, False)
     """
-    return word_count(text) > 0 and not _NOT_AS_SPOKEN.search(text)
+    letters = [character for character in text if character.isalpha()]
+    script = SCRIPTS.get(language, "LATIN")
+    return (
+        word_count(text) > 0
+        and not _NOT_AS_SPOKEN.search(text)
+        and all(unicodedata.name(letter, "").startswith(script) for letter in letters)
+    )
 
 
 def _prompts(edition: Edition, cache: Path, decode: Decode, on_fetch: debian.Fetching | None) -> Iterator[Clip]:
@@ -95,7 +104,7 @@ def _prompts(edition: Edition, cache: Path, decode: Decode, on_fetch: debian.Fet
     texts = {
         clip: text
         for clip, text in found.transcripts.items()
-        if says_what_is_spoken(text) and not clip.startswith(NOT_SPEECH)
+        if says_what_is_spoken(text, edition.language) and not clip.startswith(NOT_SPEECH)
     }
     for clip, text in found.spoken(texts).items():
         yield Clip(
@@ -111,7 +120,7 @@ def _prompts(edition: Edition, cache: Path, decode: Decode, on_fetch: debian.Fet
 
 def _stamps(package: Path, language: str) -> Iterator[Clip]:
     for stamp in tuxpaint.stamps(package, language):
-        if says_what_is_spoken(stamp.text):
+        if says_what_is_spoken(stamp.text, language):
             yield Clip(
                 utterance_id=f"{language}-tuxpaint-{stamp.name}",
                 store=partial(tuxpaint.store, stamp.recording, rate_hz=WIDEBAND_HZ),

@@ -14,12 +14,12 @@ import numpy as np
 
 from evalpacks.packs.english_synthetic.build import sentences
 from evalpacks.packs.making import Progress, length_slice, read_card, word_count
-from evalpacks.packs.synthetic import Speaker, Studio, Utterance, cast, record_pack
+from evalpacks.packs.synthetic import Line, Speaker, Studio, Utterance, cast, record_pack
 
 SEED = 20261123
-ACCENT = "us"
 CONDITIONS = ("clean", "12khz", "clipped", "mulaw-8khz", "far-field", "babble")
-SENTENCES_A_SPEAKER = 5
+SPEAKERS = 72
+SENTENCES_A_SPEAKER = 2
 OTHER_VOICES = 4
 """Voices of the babble."""
 
@@ -28,7 +28,8 @@ def build(out: Path, *, studio: Studio, on_progress: Progress | None = None) -> 
     """Write the pack into the folder `out`, replacing one that is there, and return it."""
     generator = np.random.default_rng(SEED)
     texts = [text for text in sentences() if word_count(text) >= 3]
-    utterances = plan(cast(studio, (ACCENT,), generator), texts, generator)
+    speakers = cast(studio, tuple(studio.accents), generator)
+    utterances = plan(speakers[:: len(speakers) // SPEAKERS], texts, generator)
     return record_pack(out, read_card(__file__), utterances, studio, on_progress=on_progress)
 
 
@@ -38,22 +39,30 @@ def plan(speakers: Sequence[Speaker], texts: Sequence[str], generator: np.random
     for speaker in speakers:
         others = [person for person in speakers if person is not speaker]
         for place, index in enumerate(generator.choice(len(texts), size=SENTENCES_A_SPEAKER, replace=False)):
-            crowd = generator.choice(len(others), size=OTHER_VOICES, replace=False)
-            said_by_others = generator.choice(len(texts), size=OTHER_VOICES, replace=False)
-            base = Utterance(
-                utterance_id=f"{speaker.name}-{place}",
-                speaker=speaker.name,
-                text=texts[int(index)],
-                lines=(speaker.says(texts[int(index)]),),
-                columns={"base": f"{speaker.name}-{place}", "length": length_slice(texts[int(index)])},
-                seed=int(generator.integers(1 << 31)),
-                background=tuple(
-                    others[int(person)].says(texts[int(text)])
-                    for person, text in zip(crowd, said_by_others, strict=True)
-                ),
-            )
+            base = _base(speaker, place, texts[int(index)], _babble(others, texts, generator), generator)
             utterances += [_under(base, condition) for condition in CONDITIONS]
     return utterances
+
+
+def _babble(others: Sequence[Speaker], texts: Sequence[str], generator: np.random.Generator) -> tuple[Line, ...]:
+    crowd = generator.choice(len(others), size=OTHER_VOICES, replace=False)
+    said = generator.choice(len(texts), size=OTHER_VOICES, replace=False)
+    return tuple(others[int(person)].says(texts[int(text)]) for person, text in zip(crowd, said, strict=True))
+
+
+def _base(
+    speaker: Speaker, place: int, text: str, background: tuple[Line, ...], generator: np.random.Generator
+) -> Utterance:
+    name = f"{speaker.name}-{place}"
+    return Utterance(
+        utterance_id=name,
+        speaker=speaker.name,
+        text=text,
+        lines=(speaker.says(text),),
+        columns={"base": name, "length": length_slice(text), "accent": speaker.accent},
+        seed=int(generator.integers(1 << 31)),
+        background=background,
+    )
 
 
 def _under(base: Utterance, condition: str) -> Utterance:
