@@ -14,7 +14,7 @@ from contracts.verdict import Value
 from pages.comparing import beyond_limit, change, compared_on, difference, held_to, marks, worst_first
 from pages.figures import clock, duration, many, plain, slice_name
 from pages.markdown import bullets, code, table, text, verdict
-from pages.reading import approve_line, policy_changes, rows, target, unwaived, waived
+from pages.reading import approve_line, exchange, policy_changes, rows, target, unwaived, waived
 from pages.view import ReleaseView
 
 SHOWN = 10
@@ -27,8 +27,8 @@ def markdown(view: ReleaseView) -> str:
     lines += ["### Slices, worst first (◆ protected)", "", *slice_tables(view)]
     if accepted := waiver_lines(view):
         lines += ["### Waived by name", "", *accepted]
-    if view.gate and view.gate.exchange:
-        lines += ["### Cost against quality", "", *bullets(text(sentence) for sentence in view.gate.exchange)]
+    if said := exchange(view, SHOWN):
+        lines += ["### Cost against quality", "", *bullets(map(text, said))]
     lines += ["### Canary", "", *canary_lines(view)]
     lines += ["### Risk: what the evidence does not cover", "", *bullets(risks(view))]
     lines += ["### Rollback", "", *rollback_lines(view)]

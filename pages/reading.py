@@ -263,6 +263,13 @@ def reviews(view: ReleaseView) -> tuple[tuple[str, bool], ...]:
     return tuple((plain(name), name in done) for name in (view.gate.manual_review if view.gate else ()))
 
 
+def exchange(view: ReleaseView, most: int) -> tuple[str, ...]:
+    """What the release costs and saves, at most so many sentences of the gate: the first ones say the most."""
+    said = tuple(plain(sentence) for sentence in view.gate.exchange) if view.gate else ()
+    rest = len(said) - most
+    return said if rest <= 1 else (*said[:most], f"and {many(rest, 'more sentence')} in the release report")
+
+
 def policy_changes(view: ReleaseView) -> tuple[str, ...]:
     """How the policy differs from the last release's, as the gate saw it (R4.7)."""
     return (view.gate.policy_changes if view.gate else ()) or view.policy_changes

@@ -12,7 +12,7 @@ import textwrap
 
 from contracts.digest import Digest, short
 from pages.figures import duration, many, moment, plain
-from pages.reading import NOT_REACHED, Row, bundle_row, headline, policy_changes, rows, waived
+from pages.reading import NOT_REACHED, Row, bundle_row, exchange, headline, policy_changes, rows, waived
 from pages.stops import stop_of
 from pages.view import HistoryRow, ReleaseView, StatusView
 
@@ -60,18 +60,11 @@ def _beside(view: ReleaseView, width: int) -> list[str]:
     """What stands beside the verdicts: waivers, what the release costs and saves, a policy that has changed."""
     accepted = [f"{one.what}, by {one.who}: {one.reason}" if one.who else one.reason for one in waived(view)]
     lines = [line for text in accepted for line in _wrapped(f"  {'waived':<{_LABEL}}", [text], width)]
-    for number, sentence in enumerate(_exchange(view)):
-        lines += _wrapped(f"  {'' if number else 'exchange':<{_LABEL}}", [plain(sentence)], width)
+    for number, sentence in enumerate(exchange(view, _EXCHANGED)):
+        lines += _wrapped(f"  {'' if number else 'exchange':<{_LABEL}}", [sentence], width)
     if changes := policy_changes(view):
         lines += _wrapped(f"  {'policy':<{_LABEL}}", [f"{many(len(changes), 'change')} since the last release"], width)
     return lines
-
-
-def _exchange(view: ReleaseView) -> tuple[str, ...]:
-    """What a terminal has room for: the gate's first sentences, which say the most."""
-    said = view.gate.exchange if view.gate else ()
-    rest = len(said) - _EXCHANGED
-    return said if rest <= 1 else (*said[:_EXCHANGED], f"and {many(rest, 'more sentence')} in the release report")
 
 
 def _row(row: Row, word_width: int, width: int) -> list[str]:
@@ -136,5 +129,5 @@ def _agreement(view: StatusView, width: int) -> list[str]:
     verb = "disagrees" if len(view.differences) == 1 else "disagree"
     lines = [f"  {len(view.differences)} of the ledger's views {verb} with it; the ledger is right"]
     for sentence in view.differences:
-        lines += _wrapped("    - ", [plain(sentence)], width)
+        lines += _wrapped("    - ", [sentence], width)
     return lines

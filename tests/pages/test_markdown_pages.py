@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given
@@ -21,6 +21,9 @@ from pages.markdown import code, table, text
 from pages.steps import STEPS, artifact
 from pages.view import ReleaseView
 from tests.pages import release_documents, release_examples
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 PLANTED = "<script>alert(1)</script> | `x` **y** [z](javascript:1)"
 
@@ -88,6 +91,26 @@ def test_form_shows_waivers_exchange_and_policy_difference() -> None:
     changed = form.split("### The policy has changed")[1].split("###")[0]
     assert "serving.first\\_stable\\_p95\\_ms: not set -> 1200 (stricter)" in changed
     assert "- `accent=scottish` ? INCONCLUSIVE, waived: " in form
+
+
+FORM = "body{margin:0;font:14px/1.5 sans-serif}th,td{padding:6px 8px}pre{overflow-x:auto}code{font-size:12px}"
+
+
+@pytest.mark.parametrize("name", ["promoted", "rich", "stopped", "first"])
+def test_form_fits_the_dialog_that_prefect_draws(browser: Browser, name: str) -> None:
+    form = html(markdown(getattr(release_examples, name)()))
+    with browser.new_page(viewport={"width": 470, "height": 900}) as page:
+        page.set_content(f"<style>{FORM}</style>{form}")
+        assert page.evaluate("document.documentElement.scrollWidth") == 470
+
+
+def test_form_lists_the_first_of_many_prices() -> None:
+    view = release_examples.rich()
+    assert view.gate
+    gate = view.gate.model_copy(update={"exchange": tuple(f"slice {number} pays" for number in range(40))})
+    form = markdown(dataclasses.replace(view, gate=gate))
+    assert "- slice 9 pays\n- and 30 more sentences in the release report\n" in form
+    assert "slice 10 pays" not in form
 
 
 def test_waiver_whose_document_is_missing_is_named_by_its_digest() -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import re
 from html.parser import HTMLParser
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from contracts.verdict import Value, Verdict
 from pages.facts import flat, is_digest
 from pages.prose import card, prose
 from pages.release import render, tiles
-from pages.view import ReleaseView
+from pages.view import Outcome, ReleaseView
 from tests.pages import release_examples as examples
 from tests.pages.release_documents import name_of
 
@@ -124,6 +126,31 @@ def test_a_release_that_fell_over_at_once_says_why_and_what_next(empty: ReleaseV
     assert "weights.pkl is a pickle" in page
     assert "export safetensors" in page
     assert page.count('<p class="soft">not reached</p>') == 15
+
+
+DOCUMENTS = (
+    "train",
+    "entry",
+    "score",
+    "timing",
+    "safety",
+    "gate",
+    "manifest",
+    "replay",
+    "canary",
+    "evidence",
+    "timeline",
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(missing=st.sets(st.sampled_from(DOCUMENTS)), outcome=st.sampled_from(get_args(Outcome)))
+def test_whatever_is_missing_the_page_is_drawn(missing: set[str], outcome: Outcome) -> None:
+    without: dict[str, Any] = dict.fromkeys(missing)
+    page = render(dataclasses.replace(examples.rich(), outcome=outcome, **without))
+    tree = read(page)
+    assert tree.open == []
+    assert {"act", "slices", "speed", "errors", "streaming", "canary", "bundle"} <= set(tree.ids)
 
 
 def test_speed_is_not_reached_without_timing_and_replay(release: ReleaseView) -> None:
