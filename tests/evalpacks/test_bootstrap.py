@@ -194,6 +194,26 @@ def test_an_equal_slice_beside_it_changes_nothing_but_the_joint_width(seed: int)
     assert run(whole(data, mask=half), whole(data, mask=half)) == [alone, alone]
 
 
+@pytest.mark.parametrize("events", [1, 2, 3, 5, 10])
+def test_a_metric_with_a_handful_of_events_widens_its_own_bounds_alone(events: int) -> None:
+    data = draw(4, speakers=120)
+    count = len(data["speakers"])
+    rare = np.zeros(count)
+    rare[:: count // events] = 1.0
+    beside = whole(data, candidate=rare, stable=np.zeros(count), denominator=np.ones(count))
+    alone, together = run(whole(data))[0], run(whole(data), beside)[0]
+    slices = [whole(data, mask=data["speakers"] % 12 == number) for number in range(12)]
+    crowd, crowd_with = run(whole(data), *slices)[0], run(whole(data), *slices, beside)[0]
+    assert reach(alone) <= reach(together) < 1.4 * reach(alone)
+    assert reach(crowd) <= reach(crowd_with) * 1.05 < 1.15 * reach(crowd)
+
+
+def reach(interval: Interval) -> float:
+    assert interval.upper is not None
+    assert interval.lower is not None
+    return interval.upper - interval.lower
+
+
 @given(seed=st.integers(0, 1000))
 @settings(deadline=None, max_examples=20)
 def test_swapping_the_systems_mirrors_the_bounds(seed: int) -> None:
