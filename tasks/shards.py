@@ -8,6 +8,7 @@ that has lost its workers, is a dependency that failed, never a release that han
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -89,18 +90,21 @@ def _cluster(address: str) -> Iterator[_Place]:
     from distributed.comm import CommClosedError
     from prefect_dask.task_runners import DaskTaskRunner
 
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is raised; its tracebacks help nobody
     with DaskTaskRunner(address=address, client_kwargs={"timeout": CONNECT_S}) as runner:
         try:
             client = runner.client
-        except OSError as error:
-            raise _failed("the Dask scheduler is away", address, type(error).__name__, "an answer") from None
+        except OSError:
+            got = f"no answer within {CONNECT_S} s"
+            raise _failed("the Dask scheduler is away", address, got, "a scheduler that listens") from None
         try:
             yield _Place(address, runner, lambda: bool(client.scheduler_info()["workers"]))
         except KilledWorker:
             got = "as many died over one shard as the scheduler allows"
             raise _failed("workers of the Dask cluster died", address, got, "workers that live") from None
-        except (CommClosedError, CancelledError) as error:
-            raise _failed("the Dask scheduler went away", address, type(error).__name__, "an answer") from None
+        except (CommClosedError, CancelledError):
+            got = "the connection was lost"
+            raise _failed("the Dask scheduler went away", address, got, "a scheduler that lives") from None
 
 
 def _next(done: SimpleQueue[PrefectFuture[Digest]], place: _Place) -> PrefectFuture[Digest]:

@@ -57,8 +57,24 @@ def test_a_scheduler_that_is_away_is_one_clear_error(monkeypatch: pytest.MonkeyP
     with pytest.raises(DependencyFailed) as failed, shards._cluster("tcp://127.0.0.1:9"):
         raise AssertionError("it was not away")
     assert failed.value.what == "the Dask scheduler is away"
-    assert failed.value.where == "tcp://127.0.0.1:9"
+    assert (failed.value.where, failed.value.got) == ("tcp://127.0.0.1:9", "no answer within 1 s")
     assert failed.value.next_step.endswith("then run the same command again; finished shards are kept")
+
+
+def test_a_scheduler_that_goes_away_meanwhile_is_one_clear_error() -> None:
+    def lose(workers: LocalCluster) -> None:
+        done: SimpleQueue[Any] = SimpleQueue()
+        with shards._cluster(workers.scheduler_address) as place:
+            runner: Any = place.runner
+            assert not place.has_workers()
+            runner.client.submit(os.getpid).add_done_callback(done.put)
+            workers.close()
+            shards._next(done, place).result()
+
+    nobody = {"n_workers": 0, "processes": False, "protocol": "tcp://", "dashboard_address": None}
+    with LocalCluster(host="127.0.0.1", **nobody) as workers, pytest.raises(DependencyFailed) as failed:
+        lose(workers)
+    assert (failed.value.what, failed.value.got) == ("the Dask scheduler went away", "the connection was lost")
 
 
 def test_a_cluster_without_workers_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
