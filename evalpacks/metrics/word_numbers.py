@@ -3,9 +3,9 @@
 Boundary: pure. Imports the compiler, so `words` imports this module only where there is enough work to repay that.
 Invariants: words are what `str.split` yields (the white space of Unicode, in UTF-8); within a pair two words have the
 same number exactly when they have the same bytes, a hash only finds candidates.
-Method: most of what a recogniser writes is what was said, so the words that both texts begin with are counted by
-comparing bytes, and only what follows is split, hashed (FNV-1a of Fowler, Noll and Vo) and numbered. Numbers hold
-within a pair: there is no table of all words to fill, which would cost more than everything else together.
+Method: most of what a recogniser writes is what was said, so the words that both texts begin and end with are
+counted by comparing bytes, and only what is between is split, hashed (FNV-1a of Fowler, Noll and Vo) and numbered.
+Numbers hold within a pair: there is no table of all words, which would cost more than everything else together.
 """
 
 from __future__ import annotations
@@ -24,33 +24,38 @@ _UNKNOWN = -1
 
 @_compile
 def number_words(text: Any, limits: Any) -> Any:
-    """Number the words of text i and text pairs + i, for each pair i, but for the whole words that both begin with.
+    """Number the words of text i and text pairs + i, for each pair i, but for words that both begin or end with.
 
     `text` (bytes,) is UTF-8, text i spans limits[i]:limits[i + 1], limits (2 * pairs + 1,). Gives word numbers
     (words,), offsets (2 * pairs + 1,) with the words of the first text of pair i at offsets[2 i]:offsets[2 i + 1] and
     those of the second behind them, and how many words were left out of either (pairs,).
     """
     pairs = len(limits) // 2
-    room = len(text) // 2 + 2 * pairs
-    words = np.empty(room, np.int64)
+    longest = 0
+    for pair in range(2 * pairs):
+        longest = max(longest, limits[pair + 1] - limits[pair])
+    starts, ends = np.empty((2, longest + 2), np.int64)
+    codes = np.empty(longest + 2, np.uint64)
+    words = np.empty(len(text) // 2 + 2 * pairs, np.int64)
     offsets = np.zeros(2 * pairs + 1, np.int64)
     shared = np.empty(pairs, np.int64)
-    starts, ends, codes = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.uint64)
     for pair in range(pairs):
         first, last = limits[pair], limits[pair + 1]
         start, end = limits[pairs + pair], limits[pairs + pair + 1]
-        shared[pair], size = _shared_words(text, first, last, start, end)
+        before, head = _shared_first(text, first, last, start, end)
+        after, tail = _shared_last(text, first + head, last, start + head, end)
+        middle = _split(text, first + head, last - tail, starts, ends, codes, 0)
+        total = _split(text, start + head, end - tail, starts, ends, codes, middle)
         begin = offsets[2 * pair]
-        middle = _split(text, first + size, last, starts, ends, codes, begin)
-        stop = _split(text, start + size, end, starts, ends, codes, middle)
-        for word in range(begin, stop):
-            words[word] = _first_alike(text, starts, ends, codes, begin, min(word + 1, middle), word)
-        offsets[2 * pair + 1], offsets[2 * pair + 2] = middle, stop
+        for word in range(total):
+            words[begin + word] = _first_alike(text, starts, ends, codes, min(word + 1, middle), word)
+        offsets[2 * pair + 1], offsets[2 * pair + 2] = begin + middle, begin + total
+        shared[pair] = before + after
     return words[: offsets[-1]], offsets, shared
 
 
 @_compile
-def _shared_words(text: Any, first: int, last: int, start: int, end: int) -> tuple[int, int]:
+def _shared_first(text: Any, first: int, last: int, start: int, end: int) -> tuple[int, int]:
     """How many whole words text[first:last] and text[start:end] begin with, and their bytes, space behind included."""
     words, size, inside = 0, 0, False
     for at in range(min(last - first, end - start)):
@@ -60,6 +65,23 @@ def _shared_words(text: Any, first: int, last: int, start: int, end: int) -> tup
         if byte <= 0x20 and _white_space(text, first + at):
             words += inside
             size = at + 1
+            inside = False
+        else:
+            inside = True
+    return words, size
+
+
+@_compile
+def _shared_last(text: Any, first: int, last: int, start: int, end: int) -> tuple[int, int]:
+    """How many whole words text[first:last] and text[start:end] end with, and their bytes; ASCII only."""
+    words, size, inside = 0, 0, False
+    for back in range(1, min(last - first, end - start) + 1):
+        byte = text[last - back]
+        if byte != text[end - back] or byte >= 0x80:
+            break  # read from behind, white space of several bytes is not known as such
+        if byte <= 0x20 and _white_space(text, last - back):
+            words += inside
+            size = back
             inside = False
         else:
             inside = True
@@ -91,10 +113,10 @@ def _split(text: Any, at: int, end: int, starts: Any, ends: Any, codes: Any, cou
 
 
 @_compile
-def _first_alike(text: Any, starts: Any, ends: Any, codes: Any, begin: int, stop: int, word: int) -> int:
-    """The first of the words begin ... stop - 1 that is the same as `word`, _UNKNOWN where none is."""
+def _first_alike(text: Any, starts: Any, ends: Any, codes: Any, known: int, word: int) -> int:
+    """The first of the first `known` words that is the same as `word`, _UNKNOWN where none is."""
     size = ends[word] - starts[word]
-    for other in range(begin, stop):
+    for other in range(known):
         if codes[other] == codes[word] and ends[other] - starts[other] == size:
             same = 0
             while same < size and text[starts[other] + same] == text[starts[word] + same]:
