@@ -10,12 +10,14 @@ Numbers hold within a pair: there is no table of all words, which would cost mor
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
 
-_compile = numba.njit(cache=True, nogil=True)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_compile: Callable[[_Function], _Function] = numba.njit(cache=True, nogil=True)
 
 _HASH_START = np.uint64(14695981039346656037)
 _HASH_FACTOR = np.uint64(1099511628211)

@@ -129,7 +129,8 @@ def _measure(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[Coun
         for text in pair:
             words.extend(numbers.setdefault(word, len(numbers)) for word in text.split())
             offsets.append(len(words))
-    lengths = np.diff(np.array(offsets, dtype=np.int64))
+    limits = np.array(offsets, dtype=np.int64)
+    lengths = limits[1:] - limits[:-1]
     costs = [0] * len(references)
     _alignment_costs(words, offsets, [0] * (int(lengths.max(initial=0)) + 1), costs)
     return np.array(costs, dtype=np.int64), lengths[0::2], lengths[1::2]
