@@ -2,7 +2,7 @@
 
 Boundary: reads the candidate, the packs and git; writes blobs and one ledger event.
 Invariants: a pickle never gets past here (R1.4); an eval pack's audio or speaker in the training data refuses the
-release (R1.2); a dirty work tree is refused (R1.3).
+release (R1.2); a dirty work tree is refused (R1.3); data that is not what dvc.lock says is refused.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from contracts.errors import Refused
 from contracts.train_manifest import DataSummary, FileEntry, TrainManifest
 from operations import candidate as candidates
 from operations.context import Context, once, put
+from operations.data_lineage import trace
 from operations.packs import required_packs
 from speech.weights import check_payload
 
@@ -50,6 +51,7 @@ def capture(context: Context, family: str, candidate: str) -> dict[str, Digest]:
         _refuse_dirty(context)
         frame = _data_manifest(folder, description.origin)
         leakage = _leakage(context, family, frame, rates=contract.accepted_rates_hz, where=folder.name)
+        lineage = trace(context, folder, description, frame)
         manifest = TrainManifest(
             family=family,
             version=description.version,
@@ -62,6 +64,7 @@ def capture(context: Context, family: str, candidate: str) -> dict[str, Digest]:
             base_model=description.base_model,
             dependency_lock=context.store.put_blob(context.settings.root / "requirements.lock"),
             dvc_lock=_present(lock=context.settings.root / "dvc.lock").get("lock"),
+            dvc=lineage,
             params=sha256_file(context.settings.root / "params.yaml"),
             payload=files,
             payload_digest=payload,
@@ -74,6 +77,7 @@ def capture(context: Context, family: str, candidate: str) -> dict[str, Digest]:
         digests = put(context, manifest, description, policy)
         outputs = dict(zip(("train_manifest", "candidate", "policy"), digests, strict=True))
         facts: dict[str, JsonValue] = {"version": description.version, "leakage": leakage, "new_bytes": new_bytes}
+        facts["data"] = f"DVC stage {lineage.stage}" if lineage else "not made by a DVC stage"
         return {**outputs, "payload": payload, "model_card": card}, facts
 
     outputs = once(context, family=family, release=release, step="capture", inputs=inputs, body=body)

@@ -1,0 +1,162 @@
+"""Where `dvc push` puts content, and getting it back without DVC, its cache or a git checkout.
+
+Boundary: reads `.dvc/config`; reads a remote through fsspec, the library DVC itself reads remotes with; writes the file
+it is asked to write.
+Invariants: content is streamed, and digested (MD5 and SHA-256) as it is written; what has other bytes than its name
+says is Corrupt and leaves no file; an address never carries credentials (fault 63).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from configparser import ConfigParser
+from configparser import Error as ConfigError
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from contracts.digest import Digest
+from contracts.errors import Corrupt, DependencyFailed, Refused
+from contracts.train_manifest import DvcRemote
+from registry.dvc_objects import object_key
+from registry.store.files import CHUNK_BYTES, disk, new_file, write_all
+
+NAME = "soundcheck"
+"""The remote that lies in the store's own folder or bucket."""
+BELOW_STORE = "dvc"
+BLOCK_BYTES = 8 << 20
+"""Bytes of one request for a large object."""
+_FILE = "file://"
+
+
+def remote_of_store(store_url: str) -> tuple[DvcRemote, str | None] | None:
+    """The remote beside the blobs of a store, and the AWS profile to reach it; None for a store that is no place."""
+    if store_url.startswith(_FILE):
+        return DvcRemote(name=NAME, url=f"{store_url.rstrip('/')}/{BELOW_STORE}"), None
+    parts = urlsplit(store_url)
+    if parts.scheme != "s3":
+        return None
+    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    folder = f"{parts.path.strip('/')}/{BELOW_STORE}".lstrip("/")
+    remote = DvcRemote(name=NAME, url=f"s3://{parts.netloc}/{folder}", endpoint=options.get("endpoint"))
+    return remote, options.get("profile")
+
+
+def remote_of_project(root: Path) -> DvcRemote | None:
+    """The default remote of `.dvc/config` (`config.local` over it); None without one.
+
+    A folder inside the project is given from the project's folder, so that no path of this machine is recorded.
+    """
+    config = ConfigParser(interpolation=None)
+    try:
+        config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"])
+    except ConfigError as error:
+        raise Refused(
+            "DVC's configuration does not parse", where=str(root / ".dvc"), got=type(error).__name__
+        ) from None
+    name = config.get("core", "remote", fallback=None)
+    section = f"'remote \"{name}\"'"
+    url = config.get(section, "url", fallback=None)
+    if name is None or url is None:
+        return None
+    if "://" not in url:
+        folder = (root / ".dvc" / url).resolve()
+        inside = folder.is_relative_to(root.resolve())
+        return DvcRemote(name=name, url=_FILE + (folder.relative_to(root.resolve()) if inside else folder).as_posix())
+    endpoint = config.get(section, "endpointurl", fallback=None)
+    return DvcRemote(name=name, url=_public(url), endpoint=_public(endpoint) if endpoint else None)
+
+
+def _public(url: str) -> str:
+    """An address without user, password and query."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+class DataRemote:
+    """A remote that is read from, by the threads of one process.
+
+    Args:
+        root: where the address of a folder inside a project starts.
+        profile: the AWS profile; credentials come from where AWS tools look.
+    """
+
+    def __init__(self, remote: DvcRemote, root: Path, *, profile: str | None = None) -> None:
+        self.url = remote.url
+        self._folder = remote.url
+        if remote.url.startswith(_FILE):
+            self._folder = str(root / remote.url.removeprefix(_FILE))
+        options: dict[str, Any] = {}
+        if remote.url.startswith("s3://"):
+            options = {"endpoint_url": remote.endpoint, "profile": profile, "use_listings_cache": False}
+        with self._answering("it could not be opened"):
+            import fsspec  # type: ignore[import-untyped]
+
+            self._files, self._base = fsspec.url_to_fs(self._folder, **options)
+
+    def has(self, md5: str) -> bool:
+        """Whether an object is there (its content is not read)."""
+        with self._answering(f"object {md5}"):
+            return bool(self._files.exists(self._key(md5)))
+
+    def read(self, md5: str) -> bytes:
+        """A folder object's bytes, as they are."""
+        with self._answering(f"object {md5}"):
+            content: bytes = self._files.cat_file(self._key(md5))
+            return content
+
+    def copy(self, md5: str, target: Path, *, name: str) -> tuple[Digest, int]:
+        """Write an object to a new file; its SHA-256 and its bytes. Corrupt, naming `name`, leaves no file."""
+        by_md5, by_sha256, size = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
+        with new_file(target) as descriptor:
+            for chunk in self._chunks(md5):
+                by_md5.update(chunk)
+                by_sha256.update(chunk)
+                size += len(chunk)
+                with disk("training data could not be written", str(target)):
+                    write_all(descriptor, chunk)
+            if by_md5.hexdigest() != md5:
+                raise Corrupt(
+                    "an object of the data remote is not what its digest says",
+                    where=f"{self.url}, {name}",
+                    got=f"md5 {by_md5.hexdigest()}",
+                    expected=f"md5 {md5}",
+                    next_step="remove the object there and `soundcheck data push` from a machine that has the data",
+                )
+        return by_sha256.hexdigest(), size
+
+    def _chunks(self, md5: str) -> Iterator[bytes]:
+        with self._answering(f"object {md5}"):
+            stream = self._files.open(self._key(md5), "rb", block_size=BLOCK_BYTES)
+        with stream:
+            while True:
+                with self._answering(f"object {md5}"):
+                    chunk = stream.read(CHUNK_BYTES)
+                if not chunk:
+                    return
+                yield chunk
+
+    def _key(self, md5: str) -> str:
+        return f"{self._base}/{object_key(md5)}"
+
+    @contextmanager
+    def _answering(self, what: str) -> Iterator[None]:
+        """Whatever the file system of some cloud raises, as DependencyFailed with the next step."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise DependencyFailed(
+                "the data remote lacks an object",
+                where=f"{self.url}, {what}",
+                expected="all that `dvc push` sent when this was released",
+                next_step="`soundcheck data push` from a machine that has the data, then run the same command again",
+            ) from None
+        except Exception as error:
+            raise DependencyFailed(
+                "the data remote does not answer",
+                where=f"{self.url}, {what}",
+                got=type(error).__name__,
+                next_step="is it up, and may this identity read there? then run the same command again",
+            ) from error
