@@ -1,6 +1,6 @@
 """R8 Approve: evidence, decisions about exactly that evidence, and whether they suffice.
 
-Boundary: the store, the ledger, the approvers' file.
+Boundary: the store, the ledger, the key ring.
 Invariants: an approval counts for the evidence digest it names and for no other (fault 36); a reject is final for that
 evidence; an unsigned decision counts only where the policy says `mode: ui`; approvals suffice only when every high-risk
 slice was reviewed by somebody who says yes (R4.6) and every waiver that the gates relied on still holds (R4.2).
@@ -25,6 +25,7 @@ from operations.gate import Stopped, previous_policy
 from operations.waive import holding
 from registry.approvals import judge_decisions, read_approval
 from registry.documents import get_document
+from registry.keyring import Position
 from registry.signing import APPROVAL_TYPE, sign
 
 
@@ -110,17 +111,15 @@ def decisions(context: Context, policy: FamilyPolicy, evidence_digest: Digest) -
     A signature that does not verify is named in the log and left out; an unsigned decision counts only where the
     policy says so (R8.2).
     """
-    found = []
+    found, keyring = [], keys.ring(context)
     for event in context.ledger(policy.family).events():
         if event.step != "approve" or event.inputs.get("evidence") != evidence_digest:
             continue
         if "signature" in event.outputs:
+            at = Position(policy.family, event.sequence)
             try:
-                found.append(
-                    read_approval(
-                        context.store.read_blob(event.outputs["signature"]), evidence_digest, keys.ring(context)
-                    )
-                )
+                envelope = context.store.read_blob(event.outputs["signature"])
+                found.append(read_approval(envelope, evidence_digest, keyring, at=at))
             except SoundcheckError as error:
                 log.warning("event %d: a signed decision does not count: %s", event.sequence, error.what)
         elif policy.approvals.mode == "ui":
@@ -131,9 +130,8 @@ def decisions(context: Context, policy: FamilyPolicy, evidence_digest: Digest) -
 def outcome(context: Context, policy: FamilyPolicy, evidence_digest: Digest) -> Decision | None:
     """promote, hold or reject as the decisions stand, None while more are needed (R8.3)."""
     given = decisions(context, policy, evidence_digest)
-    verdict = judge_decisions(
-        given, quorum=policy.approvals.quorum, mandatory=policy.approvals.mandatory, builder=keys.BUILDER
-    )
+    quorum = max(policy.approvals.quorum, keys.ring(context).quorums.approver)
+    verdict = judge_decisions(given, quorum=quorum, mandatory=policy.approvals.mandatory, builder=keys.BUILDER)
     if verdict.value == Value.PASS:
         return None if _unreviewed(context, evidence_digest, _reviewed(given)) else "promote"
     if verdict.value == Value.FAIL:

@@ -23,8 +23,8 @@ from contracts.registry_entry import RegistryEntry
 from contracts.reports import ScoreReport
 from contracts.train_manifest import TrainManifest
 from operations import compute
+from operations.attest import attest
 from operations.context import Context, once
-from operations.keys import sign_bundle
 from operations.packs import required_packs
 from operations.payload import materialise
 from operations.safety import SAFETY_FILTERS
@@ -39,7 +39,7 @@ def package(
     scored: dict[str, Digest],
     gated: dict[str, Digest],
 ) -> dict[str, Digest]:
-    """Outputs: `bundle` (its name) and `signature` (a DSSE envelope)."""
+    """Outputs: `bundle` (its name), and the builder's envelopes: `signature`, `provenance`, `scores_attested`."""
     inputs = {name: captured[name] for name in ("train_manifest", "model_card", "policy")}
     inputs |= {"registry_entry": registered["registry_entry"], "gate_report": gated["gate_report"]}
     inputs |= {name: scored[name] for name in ("score_report", "safety_report")}
@@ -66,9 +66,10 @@ def package(
                 bundle,
                 on_progress=lambda done, total: context.progress("store the bundle", done, total),
             )
-        signature = context.store.put_blob(sign_bundle(context, bundle, digest))
+        attested = {name: inputs[name] for name in ("policy", "gate_report")}
+        envelopes = attest(context, digest, candidate=captured["candidate"], **attested)
         size = sum(entry.size for entry in bundle.files.values())
-        return {"bundle": digest, "signature": signature}, {
+        return {"bundle": digest, **envelopes}, {
             "version": manifest.version,
             "bytes": size,
             "new_bytes": new_bytes,

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from contracts.digest import Digest, short
 from contracts.errors import Refused, SoundcheckError
-from operations import keys, pointer
+from operations import pointer
+from operations.attest import attestation_faults
 from operations.context import Context
 
 
@@ -65,11 +66,7 @@ def chain_faults(context: Context, family: str, bundle: Digest) -> list[str]:
             context.store.read_blob(digest)
         except SoundcheckError as error:
             faults.append(f"{role} {short(digest)}: {error.what}")
-    try:
-        keys.verify_bundle(context, context.store.read_blob(package.outputs["signature"]), bundle)
-    except SoundcheckError as error:
-        faults.append(f"signature: {error.what}")
-    return faults
+    return faults + attestation_faults(context, package)
 
 
 def verify_family(context: Context, family: str) -> list[str]:

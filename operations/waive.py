@@ -23,6 +23,7 @@ from operations import keys
 from operations.context import Context, log, put
 from registry.approvals import counting_waivers, read_waiver
 from registry.documents import get_document
+from registry.keyring import Position
 from registry.signing import WAIVER_TYPE, sign
 
 
@@ -114,6 +115,7 @@ def _read(context: Context, event: LedgerEvent) -> Known:
             payload=waiver.payload_digest,
             policy=waiver.policy,
             keyring=keys.ring(context),
+            at=Position(event.family, event.sequence),
         )
     except SoundcheckError as error:
         return Known(waiver, version, error.what)

@@ -1,10 +1,11 @@
 """The approval policy: are these signed decisions enough for this evidence, and which signed waivers count?
 
 Boundary: no I/O, no clock; envelopes and keyring in, verdict out.
-Invariants: a decision counts only where its signature verifies, its key is enrolled as approver and not revoked, and
-both its subject and its text name exactly this evidence; a waiver likewise, for exactly this payload and policy; people
-are counted, not keys and not signatures; the builder is never the only approver; reject is final; what does not count
-is named in the reasons and blocks nobody else.
+Invariants: a decision counts only where its signature verifies, its key is enrolled as approver and counts (it is not
+revoked, or was retired or superseded after the decision stood in the ledger), and both its subject and its text name
+exactly this evidence; a waiver likewise, for exactly this payload and policy; people are counted, not keys and not
+signatures; the builder is never the only approver; reject is final; what does not count is named in the reasons and
+blocks nobody else.
 Source: release-algorithm R4.2, R8.1 to R8.3; fault 36.
 """
 
@@ -17,12 +18,15 @@ from contracts.digest import Digest, short
 from contracts.errors import Refused
 from contracts.verdict import Value, Verdict
 from registry.envelopes import APPROVAL_TYPE, WAIVER_TYPE, Statement, verify_envelope
-from registry.keyring import Keyring
+from registry.keyring import Keyring, Position
 
 
-def read_approval(envelope: bytes, evidence: Digest, keyring: Keyring) -> Approval:
-    """One signed decision about this evidence; raises Refused or Corrupt for one that does not count."""
-    statement = verify_envelope(envelope, keyring, role="approver", predicate_type=APPROVAL_TYPE, subject=evidence)
+def read_approval(envelope: bytes, evidence: Digest, keyring: Keyring, *, at: Position | None = None) -> Approval:
+    """One signed decision about this evidence; raises Refused or Corrupt for one that does not count.
+
+    `at` is where it stands in the ledger: what a key signed before it was revoked may count.
+    """
+    statement = _by_approver(envelope, keyring, APPROVAL_TYPE, evidence, at)
     approval = statement.document(Approval)
     if approval.evidence != evidence or list(statement.subjects.values()) != [evidence]:
         raise Refused(
@@ -34,9 +38,11 @@ def read_approval(envelope: bytes, evidence: Digest, keyring: Keyring) -> Approv
     return approval
 
 
-def read_waiver(envelope: bytes, *, payload: Digest, policy: Digest, keyring: Keyring) -> SignedWaiver:
+def read_waiver(
+    envelope: bytes, *, payload: Digest, policy: Digest, keyring: Keyring, at: Position | None = None
+) -> SignedWaiver:
     """One signed waiver for this payload under this policy; raises Refused or Corrupt for one that does not count."""
-    statement = verify_envelope(envelope, keyring, role="approver", predicate_type=WAIVER_TYPE, subject=payload)
+    statement = _by_approver(envelope, keyring, WAIVER_TYPE, payload, at)
     waiver = statement.document(SignedWaiver)
     if waiver.payload_digest != payload or list(statement.subjects.values()) != [payload]:
         raise Refused("a waiver is for another payload", got=short(waiver.payload_digest), expected=short(payload))
@@ -44,6 +50,15 @@ def read_waiver(envelope: bytes, *, payload: Digest, policy: Digest, keyring: Ke
         raise Refused("a waiver is for another policy", got=short(waiver.policy), expected=short(policy))
     _check_signer(statement, waiver, "a waiver names another approver than its signature")
     return waiver
+
+
+def _by_approver(
+    envelope: bytes, keyring: Keyring, predicate_type: str, subject: Digest, at: Position | None
+) -> Statement:
+    return verify_envelope(
+        envelope, keyring, role="approver", predicate_type=predicate_type, subject=subject, at=at,
+        kept=keyring.decisions_kept(),
+    )  # fmt: skip
 
 
 def counting_waivers(waivers: Iterable[SignedWaiver], *, builder: str) -> list[SignedWaiver]:

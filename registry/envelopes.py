@@ -2,7 +2,8 @@
 
 Boundary: no I/O, no clock; bytes and a keyring in, a statement out.
 Invariants: what is signed is the canonical JSON of an in-toto Statement v1 whose subjects are sha256 digests; every
-signature of an envelope must be by an enrolled key that is not revoked, else the whole is refused.
+signature of an envelope must be by an enrolled key that counts, else the whole is refused; a revoked key counts only
+for what stood in the ledger before its revocation, and only where the caller says so.
 Source: DSSE 1.0 (securesystemslib), in-toto Statement v1 (in-toto-attestation); release-algorithm R5.4, R8.2; faults
 23, 26, 36.
 """
@@ -10,7 +11,7 @@ Source: DSSE 1.0 (securesystemslib), in-toto Statement v1 (in-toto-attestation);
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -19,7 +20,7 @@ from pydantic import Field, JsonValue, ValidationError
 from contracts.digest import Digest, canonical_json, short
 from contracts.document import Document, Part
 from contracts.errors import Corrupt, Refused
-from registry.keyring import EnrolledKey, Keyring, Role
+from registry.keyring import EnrolledKey, Keyring, Position, Reason, Role
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -29,6 +30,8 @@ APPROVAL_TYPE = "https://soundcheck.invalid/predicates/approval/v1"
 """Predicate of an approver's signature: an Approval; the subject is the evidence's digest."""
 WAIVER_TYPE = "https://soundcheck.invalid/predicates/waiver/v1"
 """Predicate of an approver's signature: a SignedWaiver; the subject is the payload's digest."""
+KEYRING_TYPE = "https://soundcheck.invalid/predicates/keyring/v1"
+"""Predicate of root keys: a version of the key ring; the subject is its digest."""
 Kind = TypeVar("Kind", bound=Document)
 
 
@@ -44,6 +47,14 @@ class StatementBody(Part):
     subject: tuple[_Subject, ...]
     predicate_type: str = Field(alias="predicateType")
     predicate: dict[str, JsonValue]
+
+    def subjects(self) -> dict[str, Digest]:
+        """Name -> digest."""
+        return {entry.name: entry.digest["sha256"] for entry in self.subject}
+
+    def predicate_bytes(self) -> bytes:
+        """The predicate as it was signed."""
+        return canonical_json(self.predicate)
 
 
 def check_statement(value: Any) -> StatementBody:
@@ -85,22 +96,26 @@ def verify_envelope(
     role: Role | None = None,
     predicate_type: str | None = None,
     subject: Digest | None = None,
+    at: Position | None = None,
+    kept: Collection[Reason] = (),
 ) -> Statement:
     """Check an envelope and return what it says.
 
     1. It is a DSSE envelope of an in-toto statement, by structure (Corrupt).
-    2. Every signature is by an enrolled key, not revoked, with `role` (Refused).
+    2. Every signature is by an enrolled key with `role`, not revoked (Refused). A key that was revoked for one of the
+       `kept` reasons counts for an envelope that stands in the ledger `at` a place before the revocation.
     3. Every signature verifies over the pre-authentication encoding (Refused).
     4. The statement is valid, of `predicate_type`, about `subject` (Corrupt, Refused).
     """
-    parsed = _parse(envelope)  # 1
-    signers = tuple(_signer(key_id, keyring, role) for key_id in parsed.signatures)  # 2
+    parsed = parse_envelope(envelope)  # 1
+    signers = tuple(_signer(key_id, keyring, role, at, kept) for key_id in parsed.signatures)  # 2
     for key in signers:
         _check_signature(parsed, key)  # 3
-    return _statement(parsed.payload, signers, predicate_type, subject)  # 4
+    return _statement(parsed, signers, predicate_type, subject)  # 4
 
 
-def _parse(envelope: bytes) -> Any:
+def parse_envelope(envelope: bytes) -> Any:
+    """The library's Envelope, with at least one signature; nothing is verified yet. Raises Corrupt, Refused."""
     from securesystemslib.dsse import Envelope
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -119,17 +134,21 @@ def _parse(envelope: bytes) -> Any:
     return parsed
 
 
-def _signer(key_id: str, keyring: Keyring, role: Role | None) -> EnrolledKey:
+def _signer(
+    key_id: str, keyring: Keyring, role: Role | None, at: Position | None, kept: Collection[Reason]
+) -> EnrolledKey:
     key = keyring.by_id(key_id)
     if key is None:
         raise Refused(
             "a signature is by an unknown key",
             got=f"key {key_id[:12]!a}",
-            expected="a key of the approvers' file",
+            expected="a key of the key ring",
             next_step="enrol it with `soundcheck keys enrol`, if you trust its holder",
         )
-    if key.revoked:
-        raise Refused("a signature is by a revoked key", got=f"key {short(key_id)} of {key.name}")
+    if key.revoked and not (at and key.revoked.reason in kept and key.revoked.covers(at)):
+        raise Refused(
+            "a signature is by a revoked key", got=f"key {short(key_id)} of {key.name} ({key.revoked.reason})"
+        )
     if role and role not in key.roles:
         raise Refused(
             f"{key.name} may not sign as {role}",
@@ -139,7 +158,7 @@ def _signer(key_id: str, keyring: Keyring, role: Role | None) -> EnrolledKey:
     return key
 
 
-def _check_signature(parsed: Any, key: EnrolledKey) -> None:
+def _verifies(parsed: Any, key: EnrolledKey) -> bool:
     from securesystemslib.exceptions import UnverifiedSignatureError
     from securesystemslib.signer import SSlibKey
 
@@ -147,24 +166,41 @@ def _check_signature(parsed: Any, key: EnrolledKey) -> None:
     try:
         public.verify_signature(parsed.signatures[key.key_id], parsed.pae())
     except UnverifiedSignatureError:
+        return False
+    return True
+
+
+def signed_by(parsed: Any, keys: Iterable[EnrolledKey]) -> list[str]:
+    """Names of those of these keys whose signature is there and verifies; other signatures count for nothing."""
+    return sorted(key.name for key in keys if key.key_id in parsed.signatures and _verifies(parsed, key))
+
+
+def _check_signature(parsed: Any, key: EnrolledKey) -> None:
+    if not _verifies(parsed, key):
         raise Refused(
             "a signature does not verify",
             got=f"signature of {key.name} (key {short(key.key_id)})",
             expected="the signature of exactly these bytes",
-        ) from None
+        )
 
 
-def _statement(
-    payload: bytes, signers: tuple[EnrolledKey, ...], predicate_type: str | None, subject: Digest | None
-) -> Statement:
+def statement_of(parsed: Any, *, where: str) -> StatementBody:
+    """The statement in an envelope, by structure; Corrupt where it is none, or not in canonical form."""
+    payload: bytes = parsed.payload
     try:
         value = json.loads(payload)
         if canonical_json(value) != payload:
             raise ValueError("not in canonical form")
-        body = check_statement(value)
+        return check_statement(value)
     except ValueError as error:
-        raise Corrupt("a signed statement is malformed", where=f"signed by {signers[0].name}", got=str(error)) from None
-    subjects = {entry.name: entry.digest["sha256"] for entry in body.subject}
+        raise Corrupt("a signed statement is malformed", where=where, got=str(error)) from None
+
+
+def _statement(
+    parsed: Any, signers: tuple[EnrolledKey, ...], predicate_type: str | None, subject: Digest | None
+) -> Statement:
+    body = statement_of(parsed, where=f"signed by {signers[0].name}")
+    subjects = body.subjects()
     if predicate_type and body.predicate_type != predicate_type:
         raise Refused("a statement is of another type", got=body.predicate_type, expected=predicate_type)
     if subject and subject not in subjects.values():

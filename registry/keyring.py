@@ -1,27 +1,31 @@
-"""Who may sign what: the approvers' file.
+"""The key ring: who may sign what, how many must agree, and which keys no longer count.
 
-Boundary: one JSON file, `{"keys": [{"name", "key_id", "public", "roles", "revoked"}]}`; it holds no secret.
-Invariants: only ed25519 keys; a key's id is computed from the key, so that an edited file cannot bind a trusted id to
+Boundary: no I/O, no clock; a key ring in, a new one out. registry/keyring_chain.py keeps the versions in the store.
+Invariants: only ed25519 keys; a key's id is computed from the key, so that an edited ring cannot bind a trusted id to
 another key (algorithm downgrade has nowhere to stand); one name has at most one key that is not revoked; a revoked key
-stays listed, so that what it signed is refused by name.
-Source: release-algorithm R8.2; faults 23, 26, 36.
+stays listed, so that what it signed is refused, or kept, by name; a revocation is never taken back.
+Source: release-algorithm R8.2; roles, thresholds and root rotation as in The Update Framework; faults 23, 26, 36.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal, NamedTuple, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveInt
 
-from contracts.document import Part
-from contracts.errors import Corrupt, Refused, WrongCall
-from registry.store.files import disk, exclusive, make_folder, replace_file
+from contracts.digest import Digest
+from contracts.document import Document, Part
+from contracts.errors import Refused, WrongCall
+from contracts.ledger_event import GENESIS
 
-Role = Literal["approver", "builder", "operator"]
-LOCK_TIMEOUT_S = 30.0
+Role = Literal["approver", "builder", "operator", "root"]
+"""approver: decides about evidence; builder: signs bundles; operator: rolls back; root: changes the key ring."""
+ROLES: tuple[Role, ...] = get_args(Role)
+Reason = Literal["compromised", "retired", "superseded"]
+"""compromised: somebody else may have had it; retired: its holder left; superseded: its holder has a newer one."""
+EVERY_REASON: frozenset[Reason] = frozenset(get_args(Reason))
+RING = "the key ring"
 
 
 class PublicKey(Part):
@@ -32,16 +36,60 @@ class PublicKey(Part):
     public: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+class Position(NamedTuple):
+    """A place in a family's ledger. It stands for time: the chain of events cannot be backdated, a clock can."""
+
+    family: str
+    sequence: int
+
+
+class Revocation(Part):
+    """Why a key no longer counts, and since where.
+
+    `since` maps a family to the last ledger sequence that the key may have signed (a family that is not in it: none).
+    """
+
+    reason: Reason
+    since: dict[str, int] = {}
+    at: str
+
+    def covers(self, at: Position) -> bool:
+        """Whether an event at this place was there before the revocation."""
+        return at.sequence <= self.since.get(at.family, -1)
+
+
 class EnrolledKey(PublicKey):
     """A public key and what it may sign."""
 
     roles: tuple[Role, ...]
-    revoked: bool = False
+    revoked: Revocation | None = None
 
 
-class Keyring(Part):
-    """The keys of an installation."""
+class Quorums(Part):
+    """How many people must agree: on a change of the key ring (root), and at least on a release (approver).
 
+    A family's policy may ask for more approvers, never for fewer.
+    """
+
+    root: PositiveInt = 1
+    approver: PositiveInt = 1
+
+
+class Keyring(Document):
+    """One version of the key ring; `previous` is the digest of the version before it, as it was signed.
+
+    `compromised`: whether decisions by a key that was compromised later still count (`keep_earlier`: those that stood
+    in the ledger before the revocation's `since`). Bundles that such a key signed earlier can always be restored.
+    """
+
+    KIND: ClassVar[str] = "keyring"
+
+    version: NonNegativeInt = 0
+    previous: Digest = GENESIS
+    at: str = ""
+    change: str = ""
+    quorums: Quorums = Quorums()
+    compromised: Literal["refuse", "keep_earlier"] = "refuse"
     keys: tuple[EnrolledKey, ...] = ()
 
     def by_id(self, key_id: str) -> EnrolledKey | None:
@@ -52,6 +100,14 @@ class Keyring(Part):
         """The key a name signs with now."""
         return next((key for key in self.keys if key.name == name and not key.revoked), None)
 
+    def holders(self, role: Role) -> list[EnrolledKey]:
+        """The keys that have a role now."""
+        return [key for key in self.keys if role in key.roles and not key.revoked]
+
+    def decisions_kept(self) -> frozenset[Reason]:
+        """The reasons of a revocation that leave decisions standing which were signed before it."""
+        return EVERY_REASON if self.compromised == "keep_earlier" else EVERY_REASON - {"compromised"}
+
 
 def key_id_of(public: str) -> str:
     """The id of an ed25519 public key, as securesystemslib computes it; raises ValueError for something else."""
@@ -61,98 +117,68 @@ def key_id_of(public: str) -> str:
     return str(SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(bytes.fromhex(public))).keyid)
 
 
-def read_keyring(path: Path) -> Keyring:
-    """The approvers' file; one that does not exist is an empty keyring, by which nobody can sign."""
-    with disk("the approvers' file could not be read", str(path)):
-        if not path.exists():
-            return Keyring()
-        content = path.read_bytes()
-    try:
-        keyring = Keyring.model_validate(json.loads(content))
-        for key in keyring.keys:
-            if key_id_of(key.public) != key.key_id:
-                raise ValueError(f"the id of {key.name!r} is not the id of its key")
-        _check_unique(keyring)
-    except ValueError as error:
-        raise Corrupt(
-            "the approvers' file does not satisfy its contract",
-            where=str(path),
-            got=_first(error),
-            next_step="restore it, or enrol the keys again with `soundcheck keys enrol`",
-        ) from None
-    return keyring
-
-
-def _first(error: ValueError) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_input=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error)
-
-
-def _check_unique(keyring: Keyring) -> None:
-    ids = [key.key_id for key in keyring.keys]
-    names = [key.name for key in keyring.keys if not key.revoked]
+def ring_fault(ring: Keyring) -> str | None:
+    """Why a key ring is none, in words, or None."""
+    for key in ring.keys:
+        if key_id_of(key.public) != key.key_id:
+            return f"the id of {key.name!r} is not the id of its key"
+    ids = [key.key_id for key in ring.keys]
+    names = [key.name for key in ring.keys if not key.revoked]
     if len(ids) != len(set(ids)):
-        raise ValueError("a key is listed twice")
+        return "a key is listed twice"
     if len(names) != len(set(names)):
-        raise ValueError("a name has two keys that are not revoked")
+        return "a name has two keys that are not revoked"
+    roots = len(ring.holders("root"))
+    if roots < ring.quorums.root:
+        return f"{ring.quorums.root} must agree on a change, but {roots} keys are root"
+    return None
 
 
-def enrol(path: Path, key: PublicKey, roles: tuple[Role, ...]) -> Keyring:
-    """Add a key, or roles to a key that is there; the new keyring.
+def enrol(ring: Keyring, key: PublicKey, roles: tuple[Role, ...]) -> Keyring:
+    """Add a key, or roles to a key that is there; the new key ring.
 
     Raises WrongCall without a role, Refused for a revoked key and for a name that holds another key already.
     """
     if not roles:
-        raise WrongCall("a key needs a role", where=key.name, expected="approver, builder or operator")
-
-    def add(keyring: Keyring) -> Keyring:
-        known = keyring.by_id(key.key_id)
-        holder = keyring.active(key.name)
-        if known and (known.revoked or known.name != key.name):
-            what = "is revoked" if known.revoked else f"belongs to {known.name!r}"
-            raise Refused(f"the key {what}", where=f"{path}, {key.name}", next_step="make a new key")
-        if holder and holder.key_id != key.key_id:
-            raise Refused(
-                f"{key.name!r} has another key",
-                where=str(path),
-                got=f"key {key.key_id[:12]}",
-                expected=f"key {holder.key_id[:12]}",
-                next_step=f"revoke the old one first: `soundcheck keys revoke {key.name}`",
-            )
-        had = known.roles if known else ()
-        enrolled = EnrolledKey(name=key.name, key_id=key.key_id, public=key.public, roles=tuple(sorted({*had, *roles})))
-        return Keyring(keys=(*(other for other in keyring.keys if other != known), enrolled))
-
-    return _change(path, add)
-
-
-def revoke(path: Path, name: str) -> Keyring:
-    """Revoke the key that a name signs with (or that has this id); the new keyring. WrongCall for an unknown name."""
-
-    def strike(keyring: Keyring) -> Keyring:
-        struck = keyring.active(name) or keyring.by_id(name)
-        if struck is None:
-            raise WrongCall(
-                "no such key",
-                where=str(path),
-                got=repr(name),
-                expected=", ".join(key.name for key in keyring.keys if not key.revoked) or "no key is enrolled",
-            )
-        return Keyring(
-            keys=tuple(key.model_copy(update={"revoked": True}) if key == struck else key for key in keyring.keys)
+        raise WrongCall("a key needs a role", where=key.name, expected=" or ".join(ROLES))
+    known = ring.by_id(key.key_id)
+    holder = ring.active(key.name)
+    if known and (known.revoked or known.name != key.name):
+        what = "is revoked" if known.revoked else f"belongs to {known.name!r}"
+        raise Refused(f"the key {what}", where=f"{RING}, {key.name}", next_step="make a new key")
+    if holder and holder.key_id != key.key_id:
+        raise Refused(
+            f"{key.name!r} has another key",
+            where=RING,
+            got=f"key {key.key_id[:12]}",
+            expected=f"key {holder.key_id[:12]}",
+            next_step=f"soundcheck keys rotate {key.name}, or revoke the old one: soundcheck keys revoke {key.name}",
         )
+    had = known.roles if known else ()
+    enrolled = EnrolledKey(name=key.name, key_id=key.key_id, public=key.public, roles=tuple(sorted({*had, *roles})))
+    return ring.model_copy(update={"keys": (*(other for other in ring.keys if other != known), enrolled)})
 
-    return _change(path, strike)
+
+def revoke(ring: Keyring, name: str, revocation: Revocation) -> Keyring:
+    """Revoke the key that a name signs with (or that has this id); the new key ring. WrongCall for an unknown name."""
+    struck = ring.active(name) or ring.by_id(name)
+    if struck is None:
+        raise WrongCall(
+            "no such key",
+            where=RING,
+            got=repr(name),
+            expected=", ".join(key.name for key in ring.keys if not key.revoked) or "no key is enrolled",
+        )
+    if struck.revoked:
+        raise Refused("the key is revoked already", where=f"{RING}, {struck.name}", got=struck.revoked.reason)
+    keys = tuple(key.model_copy(update={"revoked": revocation}) if key == struck else key for key in ring.keys)
+    return ring.model_copy(update={"keys": keys})
 
 
-def _change(path: Path, edit: Callable[[Keyring], Keyring]) -> Keyring:
-    """Read, edit and replace the file in one step, alone among processes."""
-    with disk("the approvers' file could not be written", str(path)):
-        make_folder(path.parent)
-        with exclusive(path.with_name(path.name + ".lock"), timeout_s=LOCK_TIMEOUT_S):
-            keyring = edit(read_keyring(path))
-            content = json.dumps(keyring.model_dump(mode="json"), indent=2).encode() + b"\n"
-            replace_file(path, content, scratch=path.parent)
-    return keyring
+def rotate(ring: Keyring, new: PublicKey, *, since: Mapping[str, int], at: str) -> Keyring:
+    """Give a name a new key with the roles of its old one; what the old one signed up to `since` stays signed."""
+    old = ring.active(new.name)
+    superseded = Revocation(reason="superseded", since=dict(since), at=at)
+    without = revoke(ring, new.name, superseded)
+    assert old is not None  # `revoke` has found it
+    return enrol(without, new, old.roles)

@@ -3,12 +3,13 @@
 Boundary: key files in the folder it is handed; everything else is bytes in, bytes out; no clock (times come in).
 Invariants: a private key is written once, readable by its owner alone, and is neither printed nor returned.
 Source: DSSE 1.0 and ed25519 through securesystemslib; release-algorithm R5.4, R8.2. Verification is in
-registry/envelopes.py, the approvers' file in registry/keyring.py, the approval policy in registry/approvals.py.
+registry/envelopes.py, the key ring in registry/keyring.py and keyring_chain.py, the approval policy in
+registry/approvals.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,18 +28,20 @@ from registry.envelopes import (
     WAIVER_TYPE,
     Statement,
     check_statement,
+    parse_envelope,
     verify_envelope,
 )
-from registry.keyring import EnrolledKey, Keyring, PublicKey, enrol, read_keyring, revoke
+from registry.keyring import EnrolledKey, Keyring, PublicKey
 from registry.store.files import disk, make_folder, new_file, write_all
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from securesystemslib.dsse import Envelope
     from securesystemslib.signer import CryptoSigner
 
 __all__ = [
     "APPROVAL_TYPE", "BUNDLE_TYPE", "WAIVER_TYPE", "EnrolledKey", "KeyInfo", "KeySigner", "Keyring", "Statement",
-    "enrol", "load_signer", "new_key", "read_keyring", "read_public", "revoke", "sign", "verify_envelope",
+    "load_signer", "new_key", "read_public", "sign", "sign_also", "verify_envelope",
 ]  # fmt: skip
 
 KEY_SUFFIX = ".key"
@@ -133,9 +136,9 @@ def sign(
     payload: Document | Mapping[str, JsonValue],
     subjects: Mapping[str, Digest],
     predicate_type: str,
-    signer: KeySigner,
+    *signers: KeySigner,
 ) -> bytes:
-    """A DSSE envelope (canonical JSON) of an in-toto statement about `subjects` (name -> digest).
+    """A DSSE envelope (canonical JSON) of an in-toto statement about `subjects` (name -> digest), signed by each.
 
     Raises WrongCall for a statement that the in-toto specification does not allow (no subject, empty predicate).
     """
@@ -151,6 +154,15 @@ def sign(
         check_statement(statement)
     except ValueError as error:
         raise WrongCall("a statement cannot be signed", where=predicate_type, got=str(error)) from None
-    envelope = Envelope(canonical_json(statement), PAYLOAD_TYPE, {})
-    envelope.sign(signer.private)
+    return _signed(Envelope(canonical_json(statement), PAYLOAD_TYPE, {}), signers)
+
+
+def sign_also(envelope: bytes, signers: Iterable[KeySigner]) -> bytes:
+    """The same envelope with these signatures added; Corrupt where it is none."""
+    return _signed(parse_envelope(envelope), signers)
+
+
+def _signed(envelope: Envelope, signers: Iterable[KeySigner]) -> bytes:
+    for signer in signers:
+        envelope.sign(signer.private)
     return canonical_json(envelope.to_dict())

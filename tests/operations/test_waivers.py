@@ -22,8 +22,7 @@ from operations.gate import Stopped
 from operations.view import release_view
 from operations.waive import Subject, holding, known_waivers, waiting, waive
 from registry.documents import get_document
-from registry.keyring import read_keyring
-from registry.signing import WAIVER_TYPE, enrol, sign
+from registry.signing import WAIVER_TYPE, sign
 from tests.flows.release_project import REPOSITORY
 from tests.operations.gated_releases import FAMILY, WELSH, GatedRelease, open_installation
 
@@ -186,10 +185,9 @@ def test_a_revoked_key_ends_its_waivers(context: Context, stopped: GatedRelease)
 
 
 def test_the_builder_alone_waives_nothing(context: Context, stopped: GatedRelease) -> None:
-    ring = keys.ring_path(context.home)
-    builder = read_keyring(ring).active(keys.BUILDER)
+    builder = keys.ring(context).active(keys.BUILDER)
     assert builder is not None
-    enrol(ring, builder, ("approver",))
+    keys.enrol(context, builder, ("approver",))
     waive(context, FAMILY, MISSING, key_name=keys.BUILDER, reason=REASON)
     with pytest.raises(Stopped):
         stopped.gate()

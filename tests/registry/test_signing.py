@@ -1,4 +1,4 @@
-"""Keys, envelopes, the approvers' file and the approval policy."""
+"""Keys, envelopes and the approval policy."""
 
 from __future__ import annotations
 
@@ -17,24 +17,23 @@ from contracts.digest import canonical_json, sha256_bytes
 from contracts.errors import AlreadyExists, Corrupt, Refused, SoundcheckError, WrongCall
 from contracts.verdict import Value
 from registry.approvals import judge_decisions, read_approval
+from registry.keyring import Revocation, revoke
 from registry.signing import (
     APPROVAL_TYPE,
     BUNDLE_TYPE,
     EnrolledKey,
     Keyring,
     KeySigner,
-    enrol,
     load_signer,
     new_key,
-    read_keyring,
     read_public,
-    revoke,
     sign,
     verify_envelope,
 )
 
 NOW = "2026-11-20T14:02:31Z"
 EVIDENCE, OTHER = sha256_bytes(b"evidence"), sha256_bytes(b"other evidence")
+COMPROMISED = Revocation(reason="compromised", at=NOW)
 PEOPLE = ("anna", "ben", "carol", "builder")
 
 
@@ -170,10 +169,10 @@ def test_an_unknown_key_is_refused(signers: dict[str, KeySigner], keyring: Keyri
 
 
 def test_a_revoked_key_is_refused(signers: dict[str, KeySigner]) -> None:
-    revoked = Keyring(keys=(_enrolled(signers["anna"], revoked=True),))
+    revoked = Keyring(keys=(_enrolled(signers["anna"], revoked=COMPROMISED),))
     error = _refusal(_approval(signers["anna"]), revoked)
     assert error.what == "a signature is by a revoked key"
-    assert error.got == f"key {signers['anna'].key_id[:12]} of anna"
+    assert error.got == f"key {signers['anna'].key_id[:12]} of anna (compromised)"
 
 
 def test_a_key_without_the_role_is_refused(signers: dict[str, KeySigner], keyring: Keyring) -> None:
@@ -275,68 +274,6 @@ def test_law_an_envelope_with_an_edited_byte_says_the_same_or_is_refused(
     assert statement == verify_envelope(original, keyring), "only what is not signed (key order, padding) may differ"
 
 
-def test_enrolling_and_revoking(tmp_path: Path) -> None:
-    path = tmp_path / "home" / "approvers.json"
-    assert read_keyring(path) == Keyring()
-    key = new_key("anna", tmp_path, NOW)
-    enrol(path, key, ("approver",))
-    assert enrol(path, key, ("operator",)).keys == (
-        _enrolled(load_signer(tmp_path / "anna.key"), roles=("approver", "operator")),
-    )
-    assert json.loads(path.read_bytes())["keys"][0] == {
-        "name": "anna",
-        "key_id": key.key_id,
-        "public": key.public,
-        "roles": ["approver", "operator"],
-        "revoked": False,
-    }
-    second = new_key("anna", tmp_path / "second", NOW)
-    with pytest.raises(Refused) as raised:
-        enrol(path, second, ("approver",))
-    assert raised.value.next_step == "revoke the old one first: `soundcheck keys revoke anna`"
-    assert revoke(path, "anna").keys[0].revoked
-    with pytest.raises(Refused, match="the key is revoked"):
-        enrol(path, key, ("approver",))
-    assert [entry.revoked for entry in enrol(path, second, ("approver",)).keys] == [True, False]
-    assert read_keyring(path).active("anna") is not None
-    with pytest.raises(Refused, match="the key belongs to 'anna'"):
-        enrol(path, second.model_copy(update={"name": "ben"}), ("approver",))
-    with pytest.raises(WrongCall, match="a key needs a role"):
-        enrol(path, second, ())
-    with pytest.raises(WrongCall) as wrong:
-        revoke(path, "nobody")
-    assert (wrong.value.got, wrong.value.expected) == ("'nobody'", "anna")
-    assert revoke(path, second.key_id).active("anna") is None
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda keys: keys[0].update(public="0" * 62 + "01"), "the id of 'anna' is not the id of its key"),
-        (lambda keys: keys.append(keys[0]), "a key is listed twice"),
-        (lambda keys: keys[0].update(roles=["king"]), "keys.0.roles.0"),
-        (lambda keys: keys[0].update(scheme="rsa"), "keys.0.scheme: Extra inputs are not permitted"),
-        (lambda keys: keys[1].update(name="anna"), "a name has two keys that are not revoked"),
-    ],
-)
-def test_an_edited_approvers_file_is_corrupt(
-    change: Callable[[list[dict[str, Any]]], None], said: str, tmp_path: Path, keyring: Keyring
-) -> None:
-    """Fault 26: a trusted id cannot be bound to another key, and there is no weaker algorithm to name."""
-    value = keyring.model_dump(mode="json")
-    change(value["keys"])
-    (tmp_path / "approvers.json").write_text(json.dumps(value))
-    with pytest.raises(Corrupt) as raised:
-        read_keyring(tmp_path / "approvers.json")
-    assert said in raised.value.got
-
-
-def test_an_approvers_file_that_is_no_json_is_corrupt(tmp_path: Path) -> None:
-    (tmp_path / "approvers.json").write_text("{")
-    with pytest.raises(Corrupt, match="the approvers' file does not satisfy its contract"):
-        read_keyring(tmp_path / "approvers.json")
-
-
 Given = list[tuple[str, Decision]]
 
 
@@ -417,7 +354,7 @@ def test_a_decision_that_does_not_count_is_refused(
     make: Callable[[dict[str, KeySigner]], bytes], what: str, signers: dict[str, KeySigner], keyring: Keyring
 ) -> None:
     """Fault 36: an approval of A used for B, a revoked approver, an unknown one, a borrowed name."""
-    revoked = Keyring(keys=tuple(key.model_copy(update={"revoked": key.name == "ben"}) for key in keyring.keys))
+    revoked = revoke(keyring, "ben", COMPROMISED)
     with pytest.raises(Refused) as raised:
         read_approval(make(signers), EVIDENCE, revoked)
     assert raised.value.what == what

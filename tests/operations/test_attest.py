@@ -1,0 +1,258 @@
+"""What the builder signs about a bundle, and how an attack on it is found: in the store, with real keys."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.bundle import BundleManifest
+from contracts.digest import Digest
+from contracts.errors import Corrupt
+from contracts.ledger_event import LedgerEvent
+from operations import keys
+from operations.attest import ENVELOPES, attest, attestation_faults
+from operations.context import Context
+from operations.restore import chain_faults
+from registry.bundle import assemble, freeze
+from registry.provenance import PROVENANCE_TYPE, SCORE_TYPE
+from registry.signing import sign
+from tests.operations.gated_releases import FAMILY, GatedRelease, open_installation
+from tests.registry.registry_parts import write_folder
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    return open_installation(tmp_path)
+
+
+class Packaged:
+    """A release whose bundle is in the store, signed; `event` is its package event."""
+
+    def __init__(self, context: Context, folder: Path, version: str = "v2", weights: bytes = b"weights") -> None:
+        self.context = context
+        files = {
+            "payload/runtime.json": b"{}",
+            "payload/weights.safetensors": weights,
+            "runtime.lock": b"numpy==2.4.6\n",
+        }
+        payload = assemble(write_folder(folder / "payload-only", files), family=FAMILY, version=version).payload_digest
+        release = GatedRelease(context, payload=payload, version=version)
+        gated = release.gate()
+        captured, scored = release.captured, release.scored
+        candidate = context.store.put_blob(f"candidate {version}".encode())
+        context.ledger(FAMILY).append(
+            "capture", "complete", at="2026", release=captured["release"], outputs={"candidate": candidate}
+        )
+        self.inputs = {
+            "train_manifest": captured["train_manifest"],
+            "policy": captured["policy"],
+            "registry_entry": context.store.put_blob(b"entry"),
+            "model_card": context.store.put_blob(b"# card\n"),
+            "gate_report": gated["gate_report"],
+            "score_report": scored["score_report"],
+            "safety_report": scored["safety_report"],
+        }
+        copies = {
+            "train_manifest.json": "train_manifest",
+            "registry_entry.json": "registry_entry",
+            "MODEL_CARD.md": "model_card",
+            "reports/quality.json": "score_report",
+            "reports/safety.json": "safety_report",
+        }
+        files |= {path: context.store.read_blob(self.inputs[role]) for path, role in copies.items()}
+        whole = write_folder(folder / "bundle", files)
+        self.manifest: BundleManifest = assemble(whole, family=FAMILY, version=version)
+        self.bundle = freeze(context.store, whole, self.manifest)
+        self.release, self.candidate = captured["release"], candidate
+        self.envelopes = self.attest()
+        self.event = self.append()
+
+    def attest(self) -> dict[str, Digest]:
+        return attest(
+            self.context, self.bundle, candidate=self.candidate,
+            policy=self.inputs["policy"], gate_report=self.inputs["gate_report"],
+        )  # fmt: skip
+
+    def append(self, **changes: Digest) -> LedgerEvent:
+        """A package event; `changes` go over its outputs and inputs."""
+        outputs = {"bundle": self.bundle, **self.envelopes}
+        return self.context.ledger(FAMILY).append(
+            "package", "complete", at="2026", release=self.release,
+            inputs={name: changes.get(name, digest) for name, digest in self.inputs.items()},
+            outputs={name: changes.get(name, digest) for name, digest in outputs.items()},
+        )  # fmt: skip
+
+    def statement(self, role: str) -> dict[str, Any]:
+        """What an envelope of this bundle says."""
+        envelope = json.loads(self.context.store.read_blob(self.envelopes[role]))
+        said: dict[str, Any] = json.loads(base64.b64decode(envelope["payload"]))
+        return said
+
+
+@pytest.fixture
+def packaged(context: Context, tmp_path: Path) -> Packaged:
+    return Packaged(context, tmp_path / "one")
+
+
+def test_an_honest_bundle_has_no_faults_and_is_signed_alike_each_time(context: Context, packaged: Packaged) -> None:
+    assert attestation_faults(context, packaged.event) == []
+    assert chain_faults(context, FAMILY, packaged.bundle) == []
+    assert packaged.attest() == packaged.envelopes
+
+
+def test_the_provenance_is_slsa_v1_and_names_everything_by_digest(packaged: Packaged) -> None:
+    said = packaged.statement("provenance")
+    assert said["predicateType"] == "https://slsa.dev/provenance/v1"
+    assert said["subject"] == [{"name": FAMILY, "digest": {"sha256": packaged.bundle}}]
+    definition, run = said["predicate"]["buildDefinition"], said["predicate"]["runDetails"]
+    assert definition["externalParameters"] == {
+        "family": FAMILY,
+        "version": "v2",
+        "candidate": packaged.candidate,
+        "policy": packaged.inputs["policy"],
+    }
+    named = {row["name"]: row["digest"] for row in definition["resolvedDependencies"]}
+    assert named["train_manifest"] == {"sha256": packaged.inputs["train_manifest"]}
+    assert named["training_code"] == {"gitCommit": "0" * 40}
+    assert named["payload"] == {"sha256": packaged.manifest.payload_digest}
+    assert run["metadata"] == {"invocationId": packaged.release}
+    assert run["builder"]["id"] == "https://soundcheck.invalid/builders/builder"
+    assert {row["name"] for row in run["byproducts"]} >= {"score_report", "gate_report"}
+
+
+def test_the_scores_are_attested_about_the_payload(packaged: Packaged) -> None:
+    said = packaged.statement("scores_attested")
+    assert said["predicateType"] == "https://soundcheck.invalid/predicates/score/v1"
+    assert said["subject"][0]["digest"]["sha256"] == packaged.manifest.payload_digest
+    assert said["predicate"]["verdict"] == "pass"
+    assert said["predicate"]["scoreReport"] == packaged.inputs["score_report"]
+
+
+@pytest.mark.parametrize("role", ENVELOPES)
+def test_fault_25_an_envelope_of_another_valid_bundle_is_found(
+    role: str, context: Context, packaged: Packaged, tmp_path: Path
+) -> None:
+    other = Packaged(context, tmp_path / "two", version="v3", weights=b"other weights")
+    assert attestation_faults(context, other.event) == []
+    (fault,) = attestation_faults(context, packaged.append(**{role: other.envelopes[role]}))
+    assert fault.startswith(f"{role.replace('_', ' ')}: a statement is about something else")
+
+
+@pytest.mark.parametrize("role", ["train_manifest", "score_report", "model_card"])
+def test_fault_25_a_document_of_another_bundle_is_found(
+    role: str, context: Context, packaged: Packaged, tmp_path: Path
+) -> None:
+    other = Packaged(context, tmp_path / "two", version="v3", weights=b"other weights")
+    swapped = other.inputs[role] if role != "model_card" else other.inputs["registry_entry"]
+    faults = attestation_faults(context, packaged.append(**{role: swapped}))
+    assert [fault.partition(": ")[2] for fault in faults] == [
+        f"the bundle holds another {role.replace('_', ' ')} than the ledger names"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("role", "change", "named"),
+    [
+        ("provenance", lambda p: p["buildDefinition"]["externalParameters"].update(candidate="0" * 64),
+         "buildDefinition.externalParameters.candidate"),
+        ("provenance", lambda p: p["buildDefinition"]["resolvedDependencies"][0]["digest"].update(sha256="0" * 64),
+         "buildDefinition.resolvedDependencies[0].digest.sha256"),
+        ("provenance", lambda p: p["runDetails"]["metadata"].update(invocationId="0" * 64),
+         "runDetails.metadata.invocationId"),
+        ("provenance", lambda p: p["runDetails"]["builder"].update(id="https://example.invalid"),
+         "runDetails.builder.id"),
+        ("scores_attested", lambda p: p.update(verdict="fail"), "verdict"),
+        ("scores_attested", lambda p: p["packs"].update(commands="0" * 64), "packs.commands"),
+    ],
+)  # fmt: skip
+def test_a_validly_signed_predicate_that_says_something_else_is_found(
+    role: str, change: Callable[[dict[str, Any]], None], named: str, context: Context, packaged: Packaged
+) -> None:
+    """The signature alone proves nothing: fields are compared with the bundle's own documents."""
+    said = packaged.statement(role)
+    change(said["predicate"])
+    kind, subject = said["predicateType"], said["subject"][0]["digest"]["sha256"]
+    assert kind in (PROVENANCE_TYPE, SCORE_TYPE)
+    lie = context.store.put_blob(sign(said["predicate"], {FAMILY: subject}, kind, keys.builder(context)))
+    assert attestation_faults(context, packaged.append(**{role: lie})) == [
+        f"{role.replace('_', ' ')}: it does not say what the bundle's documents say ({named})"
+    ]
+
+
+def test_a_predicate_that_is_not_slsa_is_corrupt(context: Context, packaged: Packaged) -> None:
+    lie = sign({"buildDefinition": {"made": "up"}}, {FAMILY: packaged.bundle}, PROVENANCE_TYPE, keys.builder(context))
+    event = packaged.append(provenance=context.store.put_blob(lie))
+    assert attestation_faults(context, event)[0].startswith("provenance: not SLSA provenance v1")
+
+
+def test_fault_23_an_edited_manifest_has_nobody_s_signature(context: Context, packaged: Packaged) -> None:
+    edited = packaged.manifest.model_copy(update={"version": "v9"})
+    forged = context.store.put_blob(edited.canonical())
+    assert all("a statement is about something else" in fault or "invocation" in fault or "release" in fault
+               for fault in attestation_faults(context, packaged.append(bundle=forged)))  # fmt: skip
+    assert len(attestation_faults(context, packaged.append(bundle=forged))) == len(ENVELOPES)
+
+
+def test_fault_23_a_signature_by_an_unknown_key_is_found(context: Context, packaged: Packaged, tmp_path: Path) -> None:
+    stranger = keys.new_key("stranger", tmp_path, "2026")
+    assert keys.ring(context).by_id(stranger.key_id) is None
+    signer = keys.load_signer(tmp_path / "stranger.key")
+    said = packaged.statement("signature")
+    forged = sign(said["predicate"], {FAMILY: packaged.bundle}, said["predicateType"], signer)
+    event = packaged.append(signature=context.store.put_blob(forged))
+    assert attestation_faults(context, event) == [
+        f"signature: a signature is by an unknown key (key {stranger.key_id[:12]!r})"
+    ]
+
+
+def test_an_approver_cannot_sign_a_bundle(context: Context, packaged: Packaged) -> None:
+    said = packaged.statement("signature")
+    forged = sign(said["predicate"], {FAMILY: packaged.bundle}, said["predicateType"], keys.load(context, "anna"))
+    event = packaged.append(signature=context.store.put_blob(forged))
+    assert attestation_faults(context, event) == ["signature: anna may not sign as builder (roles approver)"]
+
+
+@pytest.mark.parametrize("reason", ["compromised", "retired"])
+def test_a_bundle_signed_before_its_builder_was_revoked_is_restorable_and_says_so(
+    reason: Any, context: Context, packaged: Packaged, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys.revoke(context, keys.BUILDER, reason)
+    assert attestation_faults(context, packaged.event) == []
+    assert ("revoked later as compromised" in caplog.text) == (reason == "compromised")
+    later = packaged.append()
+    assert attestation_faults(context, later)[0].startswith("signature: a signature is by a revoked key")
+
+
+def test_a_bundle_is_restorable_after_its_builder_s_key_was_rotated(context: Context, packaged: Packaged) -> None:
+    before = keys.load(context, keys.BUILDER)
+    after = keys.rotate(context, keys.BUILDER)
+    assert keys.builder(context).key_id == after.key_id != before.key_id
+    assert attestation_faults(context, packaged.event) == []
+    assert "revoked key" in attestation_faults(context, packaged.append())[0], "the old key signs nothing new"
+    packaged.envelopes = packaged.attest()
+    assert attestation_faults(context, packaged.append()) == []
+
+
+def test_a_bundle_without_provenance_is_found(context: Context, packaged: Packaged) -> None:
+    del packaged.envelopes["provenance"]
+    assert attestation_faults(context, packaged.append()) == ["provenance: the ledger names no such envelope"]
+
+
+def test_a_key_ring_that_was_rolled_back_stops_verification(context: Context, packaged: Packaged) -> None:
+    """The reader knows which version it has accepted; nothing that is signed counts by an older one."""
+    newest = keys.ring(context)
+    key = f"keyring/{newest.version:012d}"
+    original = type(context.store).read
+
+    def without_the_newest(store: Any, name: str) -> bytes:
+        return original(store, "keyring/absent" if name == key else name)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(type(context.store), "read", without_the_newest)
+        with pytest.raises(Corrupt, match="the key ring was rolled back"):
+            keys.ring(context)
