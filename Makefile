@@ -25,6 +25,9 @@ train: install  ## corpus, training and candidates, by DVC
 packs: install  ## every eval pack beside `commands`, by DVC (recorded speech comes from Debian packages)
 	dvc repro --quiet evalpacks/packs/dvc.yaml
 
+push: install  ## send training data, packs and candidates to the store (DVC, docs/data.md)
+	soundcheck data push
+
 release: install  ## the whole story: train, release v1 and v2, stop v3, roll back and go forward (APPROVE=auto: unattended)
 	python -m flows.demo --family asr-commands
 
@@ -59,4 +62,4 @@ image-check:  ## the steps of the Containerfile, in a clean root, without a cont
 clean: down  ## remove what was made (the environment and the trained candidates stay)
 	rm -rf .soundcheck .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help install lock train packs release release-en down browser lint test test-crash bench image-check clean
+.PHONY: help install lock train packs push release release-en down browser lint test test-crash bench image-check clean

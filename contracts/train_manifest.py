@@ -61,7 +61,8 @@ class DvcRemote(Part):
     """Where `dvc push` puts content: the remote's name and address, without credentials."""
 
     name: str
-    url: str
+    url: str | None
+    """None: the place for data of whatever store the bundle is in."""
     endpoint: str | None = None
 
 

@@ -37,6 +37,7 @@ COMMANDS = {
     "down": "servers",
     "serve": "servers",
     "traffic": "servers",
+    "data": "data",
     "keys": "materials",
     "pack": "materials",
 }

@@ -60,7 +60,7 @@ def trace(context: Context, folder: Path, candidate: Candidate, frame: pd.DataFr
         stage=stage.name,
         deps=deps,
         outs=tuple(_entry(out, "candidate" if out == own else "output") for out in stage.outs),
-        remote=remote_of_project(root),
+        remote=remote_of_project(root, context.store.url),
     )
     known = _verify(context, [*lineage.data, *(entry for entry in lineage.outs if entry.kind == "candidate")])
     if frame is not None:

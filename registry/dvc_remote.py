@@ -14,7 +14,7 @@ from configparser import ConfigParser
 from configparser import Error as ConfigError
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from contracts.digest import Digest
@@ -31,23 +31,31 @@ BLOCK_BYTES = 8 << 20
 _FILE = "file://"
 
 
-def remote_of_store(store_url: str) -> tuple[DvcRemote, str | None] | None:
-    """The remote beside the blobs of a store, and the AWS profile to reach it; None for a store that is no place."""
+class Place(NamedTuple):
+    """An address of objects: a folder (absolute) or a URL, the endpoint of its server, the AWS profile."""
+
+    address: str
+    endpoint: str | None = None
+    profile: str | None = None
+
+
+def place_of_store(store_url: str) -> Place | None:
+    """Where data lies beside the blobs of a store; None for a store in memory."""
     if store_url.startswith(_FILE):
-        return DvcRemote(name=NAME, url=f"{store_url.rstrip('/')}/{BELOW_STORE}"), None
+        return Place(f"{store_url.removeprefix(_FILE).rstrip('/')}/{BELOW_STORE}")
     parts = urlsplit(store_url)
     if parts.scheme != "s3":
         return None
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     folder = f"{parts.path.strip('/')}/{BELOW_STORE}".lstrip("/")
-    remote = DvcRemote(name=NAME, url=f"s3://{parts.netloc}/{folder}", endpoint=options.get("endpoint"))
-    return remote, options.get("profile")
+    return Place(f"s3://{parts.netloc}/{folder}", options.get("endpoint"), options.get("profile"))
 
 
-def remote_of_project(root: Path) -> DvcRemote | None:
-    """The default remote of `.dvc/config` (`config.local` over it); None without one.
+def remote_of_project(root: Path, store_url: str) -> DvcRemote | None:
+    """The default remote of `.dvc/config` (`config.local` over it), None without one, as a manifest records it.
 
-    A folder inside the project is given from the project's folder, so that no path of this machine is recorded.
+    The store's own place has no address of its own, and a folder inside the project is given from there, so that
+    equal releases on two machines have equal manifests.
     """
     config = ConfigParser(interpolation=None)
     try:
@@ -61,12 +69,21 @@ def remote_of_project(root: Path) -> DvcRemote | None:
     url = config.get(section, "url", fallback=None)
     if name is None or url is None:
         return None
-    if "://" not in url:
-        folder = (root / ".dvc" / url).resolve()
-        inside = folder.is_relative_to(root.resolve())
-        return DvcRemote(name=name, url=_FILE + (folder.relative_to(root.resolve()) if inside else folder).as_posix())
     endpoint = config.get(section, "endpointurl", fallback=None)
-    return DvcRemote(name=name, url=_public(url), endpoint=_public(endpoint) if endpoint else None)
+    own = place_of_store(store_url)
+    address = _public(url) if "://" in url else str((root / ".dvc" / url).resolve())
+    if own and address == (own.address if "://" in url else str(Path(own.address).resolve())):
+        return DvcRemote(name=name, url=None)
+    if "://" not in url and Path(address).is_relative_to(root.resolve()):
+        address = Path(address).relative_to(root.resolve()).as_posix()
+    return DvcRemote(name=name, url=address, endpoint=_public(endpoint) if endpoint else None)
+
+
+def place_of_remote(remote: DvcRemote, root: Path) -> Place | None:
+    """Where a recorded remote lies; None where it is the store's own place."""
+    if remote.url is None:
+        return None
+    return Place(remote.url if "://" in remote.url else str(root / remote.url), remote.endpoint)
 
 
 def _public(url: str) -> str:
@@ -76,25 +93,17 @@ def _public(url: str) -> str:
 
 
 class DataRemote:
-    """A remote that is read from, by the threads of one process.
+    """A remote that is read from, by the threads of one process; credentials come from where AWS tools look."""
 
-    Args:
-        root: where the address of a folder inside a project starts.
-        profile: the AWS profile; credentials come from where AWS tools look.
-    """
-
-    def __init__(self, remote: DvcRemote, root: Path, *, profile: str | None = None) -> None:
-        self.url = remote.url
-        self._folder = remote.url
-        if remote.url.startswith(_FILE):
-            self._folder = str(root / remote.url.removeprefix(_FILE))
+    def __init__(self, place: Place) -> None:
+        self.address = place.address
         options: dict[str, Any] = {}
-        if remote.url.startswith("s3://"):
-            options = {"endpoint_url": remote.endpoint, "profile": profile, "use_listings_cache": False}
-        with self._answering("it could not be opened"):
+        if place.address.startswith("s3://"):
+            options = {"endpoint_url": place.endpoint, "profile": place.profile, "use_listings_cache": False}
+        with self._answering("opened"):
             import fsspec  # type: ignore[import-untyped]
 
-            self._files, self._base = fsspec.url_to_fs(self._folder, **options)
+            self._files, self._base = fsspec.url_to_fs(place.address, **options)
 
     def has(self, md5: str) -> bool:
         """Whether an object is there (its content is not read)."""
@@ -120,7 +129,7 @@ class DataRemote:
             if by_md5.hexdigest() != md5:
                 raise Corrupt(
                     "an object of the data remote is not what its digest says",
-                    where=f"{self.url}, {name}",
+                    where=f"{self.address}, {name}",
                     got=f"md5 {by_md5.hexdigest()}",
                     expected=f"md5 {md5}",
                     next_step="remove the object there and `soundcheck data push` from a machine that has the data",
@@ -149,14 +158,14 @@ class DataRemote:
         except FileNotFoundError:
             raise DependencyFailed(
                 "the data remote lacks an object",
-                where=f"{self.url}, {what}",
+                where=f"{self.address}, {what}",
                 expected="all that `dvc push` sent when this was released",
                 next_step="`soundcheck data push` from a machine that has the data, then run the same command again",
             ) from None
         except Exception as error:
             raise DependencyFailed(
                 "the data remote does not answer",
-                where=f"{self.url}, {what}",
+                where=f"{self.address}, {what}",
                 got=type(error).__name__,
                 next_step="is it up, and may this identity read there? then run the same command again",
             ) from error

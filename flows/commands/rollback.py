@@ -66,20 +66,30 @@ def status(family: str | None, as_json: bool) -> None:
 @click.command()
 @click.argument("bundle")
 @click.option("--into", required=True, type=click.Path(path_type=Path), help="A folder that does not exist yet.")
-def restore(bundle: str, into: Path) -> None:
+@click.option("--with-data", is_flag=True, help="Also the exact training data, below DIR/data.")
+def restore(bundle: str, into: Path, with_data: bool) -> None:
     """Write any bundle that was ever packaged into a new folder, every byte verified."""
     from flows.commands.shared import light_context, progress_bars
     from operations.restore import restore as operation
     from operations.rollback import find_family
+    from operations.with_data import restore_with_data
 
     with progress_bars() as progress:
         context = light_context()
         context.progress = progress
         family, digest = find_family(context, bundle)
-        done = operation(context, family, digest, into)
+        if with_data:
+            done, data = restore_with_data(context, family, digest, into)
+        else:
+            done = operation(context, family, digest, into)
     click.echo(
         f"{done.family} {done.version} ({done.bundle}): {done.files} files, every digest verified, in {done.folder}"
     )
+    if with_data:
+        click.echo(
+            f"  training data: {data.files} files, {data.size} bytes, {data.utterances} utterances, each verified, "
+            f"from {data.remote}, in {data.folder}"
+        )
 
 
 @click.command()
