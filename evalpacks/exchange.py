@@ -169,7 +169,7 @@ def frontier(models: Mapping[str, Point]) -> tuple[str, ...]:
     beaten = [
         f"{name} is worse or dearer than {', '.join(by)} and in nothing better" for name, by in rivals.items() if by
     ]
-    measured = "cost an audio hour against WER on every gated slice, each as measured at its release"
+    measured = "cost an audio hour against WER on every gated slice, earlier models as measured at their release"
     return ("; ".join([f"worth having: {kept}", *beaten]) + f" ({measured})",)
 
 

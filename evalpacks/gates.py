@@ -35,6 +35,10 @@ _ROUNDING = 1e-9
 """Relative error of a computed figure that does not turn a value exactly on budget into one over it."""
 
 
+_DECIMALS = 9
+"""Figures are never written with more decimals than this."""
+
+
 class Gate(Protocol):
     """One condition of a release, made with the evidence it looks at."""
 
@@ -283,9 +287,14 @@ def manual_review(score: ScoreReport) -> tuple[str, ...]:
 
 
 def _figures(value: float, limit: float) -> tuple[str, str]:
-    """Both numbers with as many decimals as three digits of the limit need, or as show that they differ."""
+    """Both numbers, with three digits of the limit or more: until they differ, and until the value is not shown as 0."""
     decimals = max(0, 2 - math.floor(math.log10(limit))) if limit > 0 else 0
-    while round(value, decimals) == round(limit, decimals) and value != limit and decimals < 9:
+
+    def hidden() -> bool:
+        same = round(value, decimals) == round(limit, decimals) and value != limit
+        return same or (value != 0 and round(value, decimals) == 0)
+
+    while hidden() and decimals < _DECIMALS:
         decimals += 1
     return _trimmed(value, decimals), _trimmed(limit, decimals)
 

@@ -72,7 +72,7 @@ def gate(context: Context, family: str, captured: dict[str, Digest], scored: dic
         safety = get_document(store, SafetyReport, scored["safety_report"])
         manifest = get_document(store, TrainManifest, captured["train_manifest"])
         before = get_document(store, FamilyPolicy, previous) if previous else None
-        others = {version: _point(context, reports) for version, reports in released.items()}
+        others = _models(context, family, released, timing)
         report = gates.gate(score, timing, safety, policy, previous=before, waivers=waivers, released=others)
         origin = provenance(manifest, policy)
         report = report.model_copy(update={"provenance": origin, "verdict": worst([report.verdict, origin])})
@@ -126,11 +126,24 @@ def _released(context: Context, family: str, scored: dict[str, Digest]) -> dict[
     return found
 
 
-def _point(context: Context, reports: dict[str, Digest]) -> Point:
+def _models(
+    context: Context, family: str, released: dict[str, dict[str, Digest]], timing: TimingReport
+) -> dict[str, Point]:
+    """Each model's cost as measured at its release, the stable one's as measured beside the candidate."""
     from evalpacks.exchange import point_of
 
-    score = get_document(context.store, ScoreReport, reports["score_report"])
-    return point_of(score, get_document(context.store, TimingReport, reports["timing_report"]))
+    found = {
+        version: point_of(
+            get_document(context.store, ScoreReport, reports["score_report"]),
+            get_document(context.store, TimingReport, reports["timing_report"]),
+        )
+        for version, reports in released.items()
+    }
+    state = context.ledger(family).state()
+    stable, cost = state.packaged.get(state.current or ""), timing.stable_cost_usd_per_audio_hour
+    if stable in found and cost is not None:
+        found[stable] = found[stable]._replace(cost=cost)
+    return found
 
 
 def previous_policy(context: Context, family: str) -> Digest | None:

@@ -31,6 +31,7 @@ from tests.evalpacks.gate_samples import quantiles, timing
         (0.0, 0.0, "lower", Value.PASS, "figure 0 ms, budget 0 ms: within"),
         (1.0, 0.0, "lower", Value.FAIL, "figure 1 ms, budget 0 ms: over"),
         (1500.0, 1500.0, "lower", Value.PASS, "figure 1500 ms, budget 1500 ms: within"),
+        (0.0041, 20.0, "lower", Value.PASS, "figure 0.004 ms, budget 20 ms: within"),
     ],
 )
 def test_a_figure_against_its_budget(

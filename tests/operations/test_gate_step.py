@@ -52,7 +52,7 @@ def test_the_family_s_models_are_compared_by_cost_and_quality(context: Context) 
     assert report.exchange[-1] == (
         "worth having: v4 0.03 USD; v2 is worse or dearer than v4 and in nothing better; "
         "v3 is worse or dearer than v2, v4 and in nothing better "
-        "(cost an audio hour against WER on every gated slice, each as measured at its release)"
+        "(cost an audio hour against WER on every gated slice, earlier models as measured at their release)"
     )
 
 
