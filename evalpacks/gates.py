@@ -287,7 +287,7 @@ def manual_review(score: ScoreReport) -> tuple[str, ...]:
 
 
 def _figures(value: float, limit: float) -> tuple[str, str]:
-    """Both numbers, with three digits of the limit or more: until they differ, and until the value is not shown as 0."""
+    """Both numbers, with three digits of the limit or more: until they differ, and the value is not shown as 0."""
     decimals = max(0, 2 - math.floor(math.log10(limit))) if limit > 0 else 0
 
     def hidden() -> bool:
