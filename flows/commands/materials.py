@@ -16,15 +16,22 @@ EFFECT = 0.03
 
 @click.group()
 def keys() -> None:
-    """Keys of approvers, operators and API clients."""
+    """Keys of approvers, operators, the builder and API clients; the key ring.
+
+    The key ring lies in the store. Each of its versions is signed by root keys; the first root key is made in HOME/keys
+    at first use: keep a copy of it in a safe place, without it nobody can be enrolled or revoked.
+    """
+
+
+ROLE = click.Choice(["approver", "builder", "operator", "root"])
+REASON = click.Choice(["compromised", "retired"])
 
 
 @keys.command("new")
 @click.argument("name")
-@click.option("--role", "roles", multiple=True, type=click.Choice(["approver", "operator"]),
-              default=("approver", "operator"), show_default=True)  # fmt: skip
+@click.option("--role", "roles", multiple=True, type=ROLE, default=("approver", "operator"), show_default=True)
 def keys_new(name: str, roles: tuple[str, ...]) -> None:
-    """Make an ed25519 key: the private half stays in HOME/keys, the public half goes into the approvers' file."""
+    """Make an ed25519 key: the private half stays in HOME/keys, the public half goes into the key ring."""
     from flows.commands.shared import light_context
     from operations.keys import new
 
@@ -32,25 +39,90 @@ def keys_new(name: str, roles: tuple[str, ...]) -> None:
     click.echo(f"{name}: key {made.key_id[:12]} with the roles {', '.join(roles)}")
 
 
-@keys.command("list")
-def keys_list() -> None:
-    """The public keys, their roles, and which are revoked."""
+@keys.command("enrol")
+@click.argument("public", type=EXISTING)
+@click.option("--role", "roles", multiple=True, type=ROLE, required=True)
+def keys_enrol(public: Path, roles: tuple[str, ...]) -> None:
+    """Let the key of somebody else sign: PUBLIC is the NAME.pub that `keys new` wrote on their machine."""
     from flows.commands.shared import light_context
+    from operations.keys import enrol_file
+
+    enrolled = enrol_file(light_context(), public, roles)
+    click.echo(f"{public.stem} is enrolled; the key ring is at version {enrolled.version}")
+
+
+@keys.command("list")
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+def keys_list(as_json: bool) -> None:
+    """The key ring: version and digest, quorums, every key with its roles, and which are revoked."""
+    from flows.commands.shared import light_context, say
     from operations.keys import ring
 
-    for key in ring(light_context()).keys:
-        click.echo(f"{key.name:<20} {key.key_id[:12]}  {', '.join(key.roles)}{'  revoked' if key.revoked else ''}")
+    known = ring(light_context())
+    if as_json:
+        say({**known.as_json(), "digest": known.digest()})
+        return
+    quorums = f"quorums: root {known.quorums.root}, approver {known.quorums.approver}"
+    click.echo(f"key ring version {known.version}, {known.digest()[:12]}; {quorums}")
+    for key in known.keys:
+        revoked = f"  revoked: {key.revoked.reason}, {key.revoked.at}" if key.revoked else ""
+        click.echo(f"{key.name:<20} {key.key_id[:12]}  {', '.join(key.roles)}{revoked}")
 
 
 @keys.command("revoke")
 @click.argument("name")
-def keys_revoke(name: str) -> None:
+@click.option("--reason", type=REASON, default="compromised", show_default=True, help="Of a compromised key, decisions "
+              "and waivers that stand in the ledger are refused too; bundles stay restorable.")  # fmt: skip
+@click.option("--since", "since", multiple=True, metavar="FAMILY=SEQUENCE", help="The last ledger event that the key "
+              "may have signed.  [default: the last one there is]")  # fmt: skip
+def keys_revoke(name: str, reason: str, since: tuple[str, ...]) -> None:
     """Revoke a key: what it signs from now on is refused."""
     from flows.commands.shared import light_context
     from operations.keys import revoke
 
-    revoke(light_context(), name)
+    revoke(light_context(), name, "compromised" if reason == "compromised" else "retired", dict(map(_place, since)))
     click.echo(f"{name} is revoked")
+
+
+def _place(text: str) -> tuple[str, int]:
+    family, _, sequence = text.partition("=")
+    if not family or not sequence.isdecimal():
+        raise click.BadParameter(f"{text!r} is not FAMILY=SEQUENCE", param_hint="--since")
+    return family, int(sequence)
+
+
+@keys.command("rotate")
+@click.argument("name")
+def keys_rotate(name: str) -> None:
+    """Give NAME a new key with the same roles; what the old one has signed stays signed."""
+    from flows.commands.shared import light_context
+    from operations.keys import rotate
+
+    click.echo(f"{name}: key {rotate(light_context(), name).key_id[:12]} takes the place of the old one")
+
+
+@keys.command("quorum")
+@click.option("--root", type=click.IntRange(1), default=None, help="Root keys that must sign a change of the key ring.")
+@click.option("--approver", type=click.IntRange(1), default=None, help="Approvals of a release, at least.")
+def keys_quorum(root: int | None, approver: int | None) -> None:
+    """How many people must agree. A family's policy may ask for more approvers, never for fewer."""
+    from flows.commands.shared import light_context
+    from operations.keys import set_quorums
+
+    if root is None and approver is None:
+        raise click.UsageError("Name a quorum: --root, --approver, or both.")
+    quorums = set_quorums(light_context(), root=root, approver=approver).quorums
+    click.echo(f"quorums: root {quorums.root}, approver {quorums.approver}")
+
+
+@keys.command("sign")
+@click.argument("draft", type=EXISTING)
+def keys_sign(draft: Path) -> None:
+    """Sign a change of the key ring that needs several root keys; the last one to sign publishes it."""
+    from flows.commands.shared import light_context
+    from operations.keys import sign_draft
+
+    click.echo(f"the key ring is at version {sign_draft(light_context(), draft).version}")
 
 
 @keys.command("api")
