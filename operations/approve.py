@@ -133,7 +133,10 @@ def outcome(context: Context, policy: FamilyPolicy, evidence_digest: Digest) -> 
     quorum = max(policy.approvals.quorum, keys.ring(context).quorums.approver)
     verdict = judge_decisions(given, quorum=quorum, mandatory=policy.approvals.mandatory, builder=keys.BUILDER)
     if verdict.value == Value.PASS:
-        return None if _unreviewed(context, evidence_digest, _reviewed(given)) else "promote"
+        missing = _unreviewed(context, evidence_digest, _reviewed(given))
+        if missing:
+            log.warning("not approved yet: nobody who says yes has reviewed %s (R4.6)", ", ".join(missing))
+        return None if missing else "promote"
     if verdict.value == Value.FAIL:
         return "reject"
     return "hold" if given and given[-1].decision == "hold" else None

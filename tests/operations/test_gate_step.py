@@ -90,11 +90,14 @@ def test_a_yes_with_review_suffices(context: Context, named: str) -> None:
     assert approve.require_approval(context, release.policy, evidence) == ["anna"]
 
 
-def test_a_form_without_review_is_asked_again_and_promotes_nothing(context: Context) -> None:
+def test_a_form_without_review_is_asked_again_and_promotes_nothing(
+    context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
     release = GatedRelease(context)
     evidence = release.ask_approval()
     approve.record(context, FAMILY, evidence, decision="promote", approver="r.manager")
     assert approve.outcome(context, release.policy, evidence) is None
+    assert f"not approved yet: nobody who says yes has reviewed {RISKY} (R4.6)" in caplog.messages
     with pytest.raises(Refused, match="high-risk slices were not reviewed"):
         approve.require_approval(context, release.policy, evidence)
     reviewed = ("accent=scottish",)
