@@ -12,9 +12,9 @@ import gc
 import multiprocessing
 import os
 import resource
-import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import numpy as np
 
@@ -41,7 +41,7 @@ SETTINGS = {
     "garbage_collector": "on, as Python sets it, for both; off for speedup_over_jiwer_without_gc; run between the runs",
     "outside_the_clock": "data, tables of labels, import and compilation, one warm-up run of each",
     "bounds": f"{REPLICATES} replicates, 20 slices x 3 metrics (WER, substitutions, deletions), over scoring one arm",
-    "growth": f"log-log slope of the median time over {', '.join(f'{size:,}' for size in SIZES)} utterances; "
+    "growth": f"log-log slope of time over {', '.join(f'{size:,}' for size in SIZES)} utterances, median of the turns; "
     f"{SIZES[0]:,} are not compiled, so growth_exponent_compiled is without them",
     "memory": f"{SIZES[-1]:,} utterances in a process of its own: resident peak over what it was before there were "
     "any strings, so both lists of strings are counted; beside_inputs is over what it was when they were there",
@@ -149,21 +149,20 @@ def _pairs(candidate: Transcripts, stable: Transcripts, speakers: Integers | Non
 
 
 def _growth(progress: frame.Progress) -> dict[str, frame.Figure]:
-    medians = []
-    for size in SIZES:
-        data = make_transcripts(size)
-        runs = frame.interleaved({"ours": lambda data=data: score(data)})["ours"]  # type: ignore[misc]
-        medians.append(statistics.median(runs))
-        progress(f"{size:,} utterances: {medians[-1]:.3f} s")
+    data = {f"{size:,}": make_transcripts(size) for size in SIZES}
+    seconds = frame.interleaved({name: partial(score, held) for name, held in data.items()}, progress=progress)
+    turns = list(zip(*seconds.values(), strict=True))
     return {
-        "growth_exponent": frame.Figure(_slope(SIZES, medians), "exponent", "lower", must=1.05),
-        "growth_exponent_compiled": frame.Figure(_slope(SIZES[1:], medians[1:]), "exponent", "lower", must=1.05),
-        "growth_s": frame.Figure(medians[-1], "s", "lower", medians),
+        "growth_exponent": _exponent(SIZES, turns),
+        "growth_exponent_compiled": _exponent(SIZES[1:], [turn[1:] for turn in turns]),
+        "largest_s": frame.median_of((turn[-1] for turn in turns), "s", "lower"),
     }
 
 
-def _slope(sizes: Sequence[int], seconds: Sequence[float]) -> float:
-    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+def _exponent(sizes: Sequence[int], turns: Sequence[Sequence[float]]) -> frame.Figure:
+    """The median over turns of the slope of log time by log size."""
+    slopes = [float(np.polyfit(np.log(sizes), np.log(turn), 1)[0]) for turn in turns]
+    return frame.median_of(slopes, "exponent", "lower", must=1.05)
 
 
 def _memory(progress: frame.Progress) -> dict[str, frame.Figure]:
