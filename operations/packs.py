@@ -125,6 +125,14 @@ def _spoken(folder: str) -> Callable[[Order], object]:
     return speak
 
 
+def _commands_robustness(order: Order) -> None:
+    from evalpacks.packs.robustness.build import build_commands
+    from speech.corpus import different_commands
+    from speech.studio import Studio
+
+    build_commands(order.out, studio=Studio(), choose=different_commands, on_progress=order.on_progress)
+
+
 BUILDERS: dict[str, Builder] = {
     "commands": Builder("voice commands, synthetic: six accents, noise, codecs", _commands),
     "english-human": Builder("telephone prompts, one human voice, 8 kHz (Debian, 19 MB)", _english_human),
@@ -135,5 +143,6 @@ BUILDERS: dict[str, Builder] = {
     "code-switching": Builder("English with Spanish or French in one sentence", _spoken("code_switching")),
     "long-form": Builder("dictation of half a minute to three minutes", _spoken("long_form")),
     "robustness": Builder("the same sentences under six conditions", _spoken("robustness")),
+    "commands-robustness": Builder("the same voice commands under six conditions", _commands_robustness),
 }
 """Name -> how it is made, for `soundcheck pack build`."""

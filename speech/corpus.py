@@ -165,6 +165,14 @@ def command(generator: np.random.Generator, accent: str = "us") -> str:
     return " ".join(dialect.get(word, word) for word in words)
 
 
+def different_commands(accent: str, count: int, generator: np.random.Generator) -> list[str]:
+    """So many commands, each once."""
+    said: dict[str, None] = {}
+    while len(said) < count:
+        said.setdefault(command(generator, accent))
+    return list(said)
+
+
 def plan_training(seed: int, per_accent: int) -> list[Utterance]:
     """Clean utterances of the training speakers, `per_accent` of each accent; noise is added in training."""
     plans = []

@@ -46,7 +46,7 @@ def write_pack(folder: Path, card: Mapping[str, Any], rows: Sequence[Mapping[str
 
 
 def read_card(builder: str) -> dict[str, Any]:
-    """The pack.yaml beside a builder's module (`__file__`)."""
+    """The pack.yaml beside a builder's module (`__file__`), or beside any file."""
     card: dict[str, Any] = yaml.safe_load(Path(builder).with_name("pack.yaml").read_text(encoding="utf-8"))
     return card
 

@@ -10,6 +10,7 @@ import yaml
 from click.testing import CliRunner
 
 from evalpacks.packs.english_human.build import WIDEBAND_CARD
+from evalpacks.packs.robustness.build import COMMANDS_CARD
 from flows.commands.materials import pack
 from operations.packs import BUILDERS
 
@@ -45,7 +46,7 @@ def test_every_pack_has_a_card_with_its_name() -> None:
     cards = {
         yaml.safe_load(path.read_text(encoding="utf-8"))["name"] for path in ROOT.glob("evalpacks/packs/*/pack.yaml")
     }
-    assert cards | {WIDEBAND_CARD["name"]} == set(BUILDERS)
+    assert cards | {WIDEBAND_CARD["name"], COMMANDS_CARD["name"]} == set(BUILDERS)
 
 
 def test_every_pack_has_a_stage_that_builds_it() -> None:

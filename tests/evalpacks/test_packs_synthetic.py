@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -25,6 +26,7 @@ from evalpacks.packs.making import word_count
 from evalpacks.packs.robustness import build as robustness
 from evalpacks.packs.synthetic import Utterance, cast
 from speech.conditions import CONDITIONS
+from speech.corpus import different_commands
 from tests.evalpacks.fake_studio import HummingStudio
 
 BUILDERS: dict[str, ModuleType] = {
@@ -216,12 +218,26 @@ def test_law_conditions_differ_in_nothing_but_the_condition(built: Built) -> Non
 def test_babble_is_of_other_speakers() -> None:
     generator = np.random.default_rng(1)
     speakers = cast(HummingStudio(), ("us",), generator)
-    for utterance in robustness.plan(speakers, english.sentences(), generator):
+    for utterance in robustness.plan(speakers, different_commands, 2, generator):
         assert bool(utterance.background) == (utterance.condition == "babble")
         own = {line.voice for line in utterance.lines}
         others = [line.voice for line in utterance.background]
         assert not own & set(others)
         assert len(set(others)) == len(others)
+
+
+def test_the_commands_under_conditions_have_an_intent_each_and_the_accents_words(tmp_path: Path) -> None:
+    made = pack.load(
+        robustness.build_commands(tmp_path / "commands-robustness", studio=HummingStudio(), choose=different_commands)
+    )
+    table = made.utterances
+    assert (made.name, len(table), table["speaker"].nunique()) == ("commands-robustness", 1_728, 72)
+    assert not table[table["condition"] == "clean"].duplicated(["speaker", "text"]).any()
+    matched = [sum(bool(re.fullmatch(intent, text)) for intent in made.meta.intents.values()) for text in table["text"]]
+    assert set(matched) == {1}
+    assert any("scullery" in text for text in table.loc[table["accent"] == "scottish", "text"])
+    clean = table[table["condition"] == "clean"]
+    assert sum(map(word_count, clean["text"])) >= made.meta.min_support["words"]
 
 
 def test_every_card_and_text_is_in_the_installed_package() -> None:
