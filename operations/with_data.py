@@ -8,7 +8,7 @@ utterance by the SHA-256 of the data manifest before the data gets its name; wha
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -23,9 +23,12 @@ from registry.documents import get_document
 from registry.dvc_objects import FOLDER, folder_digest, parse_folder
 from registry.dvc_remote import DataRemote, place_of_remote, place_of_store
 from registry.folders import each
+from registry.provenance import PACKAGED
 from registry.store.files import SCRATCH_FOLDER, disk, make_folder, scratch_folder, sweep, sync_folder
 
 DATA = "data"
+"""Where data goes, in the folder of the bundle; and how a project names its own."""
+TRAIN_MANIFEST = PACKAGED["train_manifest"]
 
 
 class RestoredData(NamedTuple):
@@ -39,7 +42,7 @@ class RestoredData(NamedTuple):
 
 
 class _File(NamedTuple):
-    """A file of the data: its path from the project's folder, MD5, and the data it is part of."""
+    """A file of the data: its path from the project's folder, its MD5."""
 
     path: str
     md5: str
@@ -61,24 +64,27 @@ def restore_with_data(context: Context, family: str, bundle: Digest, into: Path)
             next_step="name another folder, or move it away",
         )
     remote = _remote(context, lineage)
-    files = [file for entry in lineage.data for file in _listing(remote, entry)]
+    wanted = _outermost(lineage.data)
+    files = [file for entry in wanted for file in _listing(remote, entry)]
+    size = sum(entry.size for entry in wanted)
     done = _here(context, bundle, into) or restore(context, family, bundle, into)
-    what = "the training data could not be restored"
-    with disk(what, str(into)):
+    with disk("the training data could not be restored", str(into)):
         sweep(into.parent, SCRATCH_FOLDER + "*")
         with scratch_folder(into) as scratch:
-            known = _fetch(context, remote, files, scratch / DATA, total=sum(entry.size for entry in lineage.data))
+            known = _fetch(context, remote, files, scratch / DATA, total=size)
             utterances = _check_utterances(context, manifest, lineage, known)
             (scratch / DATA).rename(into / DATA)
         sync_folder(into)
-    size = sum(entry.size for entry in lineage.data)
     return done, RestoredData(into / DATA, len(files), size, utterances, remote.address)
 
 
 def _lineage(context: Context, family: str, bundle: Digest) -> tuple[TrainManifest, DvcLineage]:
-    events = context.ledger(family).events()
-    names = [event.inputs["train_manifest"] for event in events if event.outputs.get("bundle") == bundle]
-    manifest = get_document(context.store, TrainManifest, names[0])
+    from registry.bundle import load_manifest
+
+    files = load_manifest(context.store, bundle).files
+    if TRAIN_MANIFEST not in files:
+        raise Corrupt("a bundle has no train manifest", where=f"{family} {short(bundle)}")
+    manifest = get_document(context.store, TrainManifest, files[TRAIN_MANIFEST].sha256)
     if manifest.dvc is None or not manifest.dvc.data:
         raise Refused(
             "the training data of this bundle cannot be restored",
@@ -108,6 +114,11 @@ def _remote(context: Context, lineage: DvcLineage) -> DataRemote:
         expected=f"the data of {first.path}",
         next_step="`soundcheck data push` from a machine that has the data, then run the same command again",
     )
+
+
+def _outermost(entries: Sequence[DvcEntry]) -> list[DvcEntry]:
+    """The entries that do not lie in another one: each file once."""
+    return [entry for entry in entries if not any(entry.path.startswith(f"{other.path}/") for other in entries)]
 
 
 def _listing(remote: DataRemote, entry: DvcEntry) -> list[_File]:
@@ -157,10 +168,10 @@ def _fetch(context: Context, remote: DataRemote, files: list[_File], folder: Pat
 
 
 def _places(files: list[_File]) -> list[str]:
-    """Where files go below `data`: where they lay below the project's own `data`, else their whole paths."""
-    start = f"{DATA}/"
-    inside = all(file.path.startswith(start) for file in files)
-    return [file.path.removeprefix(start) if inside else file.path for file in files]
+    """Where files go below `data`: by their paths below the project's own `data`, or by their whole paths."""
+    whole = [file.path for file in files]
+    below = [path.removeprefix(f"{DATA}/") for path in whole]
+    return below if len(set(below)) == len(below) else whole
 
 
 def _check_utterances(
