@@ -16,8 +16,6 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
 SAFETENSORS_HEADER_LIMIT = 16 << 20
 """Bytes of a safetensors header; larger ones are an attack on the parser's memory."""
 JSON_LIMIT = 64 << 20
@@ -78,6 +76,8 @@ def _tensor_span(name: str, entry: Any) -> tuple[int, int, str, str]:
 
 
 def _layout_fault(spans: list[tuple[int, int, str, str]], body: bytes) -> str | None:
+    import numpy as np
+
     end = 0
     for begin, stop, name, dtype in spans:
         if begin < end:
@@ -212,6 +212,8 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 def sphinx_parameters_fault(data: bytes) -> str | None:
     """means, variances, transition_matrices, mixture_weights: `s3` header, counts, finite floats, checksum."""
+    import numpy as np
+
     end = data.find(b"endhdr\n", 0, 4096)
     if not data.startswith(b"s3\n") or end < 0:
         return "not a Sphinx parameter file"
