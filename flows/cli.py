@@ -38,6 +38,7 @@ COMMANDS = {
     "serve": "servers",
     "traffic": "servers",
     "data": "data",
+    "lineage": "lineage",
     "keys": "materials",
     "pack": "materials",
 }

@@ -17,6 +17,8 @@ from operations.settings import Settings, find_settings
 
 if TYPE_CHECKING:
     from operations.stack import Addresses
+    from registry.lineage_transport import Forwarder
+    from registry.store import Store
 
 
 def open_context(progress: Progress | None = None, announce: Announce | None = None) -> Context:
@@ -29,14 +31,29 @@ def open_context(progress: Progress | None = None, announce: Announce | None = N
     url = addresses(settings.home).mlflow
     if url:
         os.environ.update(mlflow_environment(settings.home, url))
+    store = open_store(settings.store.url, settings.home)
+    forwarder = lineage_forwarder(settings, store)
     return Context(
         settings,
-        open_store(settings.store.url, settings.home),
+        store,
         lambda: datetime.now(UTC),
         Mirror(url, store_url=settings.store.url) if url else None,
         progress or (lambda _label, _done, _total: None),
         announce or log.info,
+        forwarder.appended if forwarder else None,
     )
+
+
+def lineage_forwarder(settings: Settings, store: Store) -> Forwarder | None:
+    """What forwards ledger events to the OpenLineage collector, where one is configured."""
+    url = os.environ.get("OPENLINEAGE_URL") or settings.lineage.url
+    if not url:
+        return None
+    from registry.lineage_transport import Forwarder, http_collector
+
+    api_key = os.environ.get("OPENLINEAGE_API_KEY", "")
+    send = http_collector(url, timeout_s=settings.lineage.timeout_s, api_key=api_key)
+    return Forwarder(store, settings.home / "lineage", send)
 
 
 def use_prefect(settings: Settings) -> Addresses:

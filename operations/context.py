@@ -60,6 +60,7 @@ class Context:
         now: gives the UTC time.
         mirror: the MLflow mirror, None where none is configured.
         progress: told how far long work has come; announce: told what a person should see now.
+        appended: told the family after each ledger event; neither waits nor raises.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Context:
         mirror: MirrorLike | None = None,
         progress: Progress = lambda _label, _done, _total: None,
         announce: Announce = log.info,
+        appended: Callable[[str], None] | None = None,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -77,6 +79,7 @@ class Context:
         self.mirror = mirror
         self.progress = progress
         self.announce = announce
+        self.appended = appended
         self._ledgers: dict[str, Ledger] = {}
 
     @property
@@ -91,7 +94,7 @@ class Context:
     def ledger(self, family: str) -> Ledger:
         """The family's ledger; what was read of it is kept."""
         if family not in self._ledgers:
-            self._ledgers[family] = Ledger(self.store, family)
+            self._ledgers[family] = Ledger(self.store, family, self.appended)
         return self._ledgers[family]
 
     def mirrored(self, action: Callable[[MirrorLike], object]) -> str | None:

@@ -24,7 +24,7 @@ from contracts.policy import FamilyPolicy, Ports, ServingSettings, StoreSettings
 PARAMS = "params.yaml"
 _SECTIONS = (
     {"corpus", "candidates", "quantized"}
-    | {"store", "ports", "serving", "compute", "prices"}
+    | {"store", "ports", "serving", "compute", "prices", "lineage"}
     | {"defaults", "families"}
 )  # fmt: skip
 
@@ -36,6 +36,16 @@ class ComputeSettings(Part):
     dask: str | None = None
 
 
+class LineageSettings(Part):
+    """The OpenLineage collector that ledger events are forwarded to (None: none), and how long it may take to answer.
+
+    OPENLINEAGE_URL goes over the address; OPENLINEAGE_API_KEY is the bearer token, which has no place in a file.
+    """
+
+    url: str | None = None
+    timeout_s: PositiveFloat = 5.0
+
+
 class MachinePrice(Part):
     """A row of the price table: US dollars for a core and for a gigabyte of memory, each for an hour."""
 
@@ -43,7 +53,7 @@ class MachinePrice(Part):
     usd_per_gb_hour: NonNegativeFloat
 
 
-_Section = TypeVar("_Section", StoreSettings, Ports, ServingSettings, ComputeSettings, MachinePrice)
+_Section = TypeVar("_Section", StoreSettings, Ports, ServingSettings, ComputeSettings, LineageSettings, MachinePrice)
 
 
 class Settings:
@@ -146,6 +156,11 @@ class Settings:
         """Where models run over packs."""
         named = self._section("compute", ComputeSettings)
         return named.model_copy(update={"dask": self._dask}) if self._dask else named
+
+    @cached_property
+    def lineage(self) -> LineageSettings:
+        """Where ledger events are forwarded to."""
+        return self._section("lineage", LineageSettings)
 
     def pack(self, name: str) -> Path:
         """The folder of an eval pack."""

@@ -11,7 +11,7 @@ Source: release-algorithm R5.3, R9.1; OpenLineage 2-0-2 (contracts/ledger_event.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pydantic import JsonValue
 
@@ -33,13 +33,17 @@ Anchor = tuple[int, Digest]
 
 
 class Ledger:
-    """One family's ledger; what has been read is kept, so that a second look reads the new events alone."""
+    """One family's ledger; what has been read is kept, so that a second look reads the new events alone.
 
-    def __init__(self, store: Store, family: str) -> None:
+    `on_append` is told the family after each append of this object; it must neither wait nor raise.
+    """
+
+    def __init__(self, store: Store, family: str, on_append: Callable[[str], None] | None = None) -> None:
         if "/" in family or path_fault(family):
             raise WrongCall("not a family's name", got=repr(family), expected="a name without slashes, in Unicode NFC")
         self.family = family
         self._store = store
+        self._on_append = on_append
         self._base: ReleaseState | None = None
         self._earlier: list[LedgerEvent] | None = None
         self._events: list[LedgerEvent] = []
@@ -97,6 +101,8 @@ class Ledger:
                 self._accept(event)
                 if self._length % snapshots.EVERY == 0:
                     snapshots.write(self._store, self.state())
+                if self._on_append:
+                    self._on_append(self.family)
                 return event
         raise DependencyFailed(
             "the ledger could not be appended to: other writers took every sequence",

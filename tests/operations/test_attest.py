@@ -20,7 +20,7 @@ from operations.context import Context
 from operations.restore import chain_faults
 from registry.bundle import assemble, freeze
 from registry.provenance import PROVENANCE_TYPE, SCORE_TYPE
-from registry.signing import sign
+from registry.signing import load_signer, new_key, sign
 from tests.operations.gated_releases import FAMILY, GatedRelease, open_installation
 from tests.registry.registry_parts import write_folder
 
@@ -199,9 +199,9 @@ def test_fault_23_an_edited_manifest_has_nobody_s_signature(context: Context, pa
 
 
 def test_fault_23_a_signature_by_an_unknown_key_is_found(context: Context, packaged: Packaged, tmp_path: Path) -> None:
-    stranger = keys.new_key("stranger", tmp_path, "2026")
+    stranger = new_key("stranger", tmp_path, "2026")
     assert keys.ring(context).by_id(stranger.key_id) is None
-    signer = keys.load_signer(tmp_path / "stranger.key")
+    signer = load_signer(tmp_path / "stranger.key")
     said = packaged.statement("signature")
     forged = sign(said["predicate"], {FAMILY: packaged.bundle}, said["predicateType"], signer)
     event = packaged.append(signature=context.store.put_blob(forged))
