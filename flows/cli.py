@@ -41,6 +41,7 @@ COMMANDS = {
     "lineage": "lineage",
     "keys": "materials",
     "pack": "materials",
+    "mirror": "mirror",
 }
 """Each command and the file of flows/commands that has it; files are imported when their command is called."""
 

@@ -22,6 +22,7 @@ from monitoring.canary import Judgement, judge
 from operations import pointer
 from operations.context import Context, once, put
 from operations.gate import Stopped
+from operations.mirror import follow
 from registry.documents import get_document
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def _stage(
         table = pointer.move(
             context, family, seen, stable=stable, canary=route, warm=warm, actor="release", reason=f"canary: {stage}"
         )
+        follow(context, family)
     else:
         table = seen.table
     pointer.wait_for_gateways(context, table, timeout_s=120)
@@ -187,6 +189,7 @@ def _withdraw(context: Context, family: str, reason: str) -> None:
             context, family, seen, stable=seen.table.stable, slice_rules=seen.table.slice_rules,
             warm=seen.table.warm, actor="release", reason=reason,
         )  # fmt: skip
+        follow(context, family)
 
 
 def abort(context: Context, family: str, *, actor: str) -> Literal["stopped", "none"]:

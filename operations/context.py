@@ -16,11 +16,12 @@ from pydantic import JsonValue
 
 from contracts.digest import Digest
 from contracts.document import Document
-from contracts.errors import DependencyFailed
+from contracts.errors import SoundcheckError
 from contracts.ledger_event import Outcome
 from contracts.registry_entry import RegistryEntry
 from operations.settings import Settings
 from registry.ledger import Ledger
+from registry.mirrored import FamilyView
 from registry.store import Store
 
 log = logging.getLogger("soundcheck")
@@ -34,7 +35,7 @@ Progress = Callable[[str, int, int], None]
 class MirrorLike(Protocol):
     """The part of MLflow that operations use; a view that can be rebuilt, never authority."""
 
-    def register(self, entry: RegistryEntry, *, family: str, release: str) -> str:
+    def register(self, entry: RegistryEntry, *, family: str, release: str, at: str | None = None) -> str:
         """Create the release's model version (or find it) and return its number."""
         ...
 
@@ -46,6 +47,18 @@ class MirrorLike(Protocol):
 
     def point(self, family: str, alias: str, release: str | None) -> None:
         """Move an alias to the release's version; None removes it."""
+        ...
+
+    def tags(self, family: str) -> dict[str, dict[str, str]]:
+        """The tags of every release that it shows, by release."""
+        ...
+
+    def read(self, family: str, on_progress: Callable[[int, int], None]) -> FamilyView:
+        """All that it shows of a family."""
+        ...
+
+    def forget(self, family: str) -> None:
+        """Delete all that it shows of a family."""
         ...
 
     def differences(self, family: str, stable_bundle: Digest | None) -> list[str]:
@@ -97,15 +110,14 @@ class Context:
             self._ledgers[family] = Ledger(self.store, family, self.appended)
         return self._ledgers[family]
 
-    def mirrored(self, action: Callable[[MirrorLike], object]) -> str | None:
-        """Let the mirror follow; a mirror that is away is said in the log and in the answer, and stops nothing."""
+    def mirrored(self, action: Callable[[MirrorLike], object]) -> None:
+        """Let the mirror follow; one that is away or cannot be written is said in the log and stops nothing."""
         if self.mirror is None:
-            return None
+            return
         try:
-            return str(action(self.mirror))
-        except DependencyFailed as error:
+            action(self.mirror)
+        except SoundcheckError as error:
             log.warning("the MLflow mirror is behind: %s (soundcheck mirror rebuild brings it back)", error.what)
-            return None
 
 
 def once(

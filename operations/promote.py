@@ -16,6 +16,7 @@ from contracts.policy import FamilyPolicy
 from operations import pointer
 from operations.approve import require_approval
 from operations.context import Context, once
+from operations.mirror import follow
 from registry.documents import get_document
 
 
@@ -49,17 +50,6 @@ def promote(context: Context, family: str, captured: dict[str, Digest], evidence
     outputs = once(context, family=family, release=release, step="promote", inputs={"evidence": evidence}, body=body)
     follow(context, family)
     return outputs
-
-
-def follow(context: Context, family: str) -> None:
-    """Let the mirror's aliases follow the ledger (R9.2)."""
-    state = context.ledger(family).state()
-    by_bundle = {move.bundle: move.release for move in state.history if move.release}
-    stable = by_bundle.get(state.current or "")
-    earlier = [by_bundle.get(move.bundle) for move in state.history if move.bundle != state.current]
-    context.mirrored(lambda mirror: mirror.point(family, "stable", stable))
-    context.mirrored(lambda mirror: mirror.point(family, "previous", earlier[-1] if earlier else None))
-    context.mirrored(lambda mirror: mirror.point(family, "canary", None))
 
 
 def _refuse_forbidden(context: Context, family: str, bundle: Digest) -> None:

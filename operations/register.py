@@ -22,6 +22,7 @@ from contracts.registry_entry import RegistryEntry, validate_entry
 from contracts.train_manifest import TrainManifest
 from operations import candidate as candidates
 from operations.context import Context, once, put
+from operations.mirror import follow
 from operations.payload import materialise
 from registry.documents import get_document
 
@@ -34,11 +35,11 @@ def register(context: Context, family: str, captured: dict[str, Digest]) -> dict
     def body() -> tuple[dict[str, Digest], dict[str, JsonValue]]:
         entry = _entry(context, family, captured)
         (digest,) = put(context, entry)
-        version = context.mirrored(lambda mirror: mirror.register(entry, family=family, release=release))
-        context.mirrored(lambda mirror: mirror.point(family, "candidate", release))
-        return {"registry_entry": digest}, {"version": entry.version, "mlflow_version": version or "behind"}
+        return {"registry_entry": digest}, {"version": entry.version}
 
-    return once(context, family=family, release=release, step="register", inputs=inputs, body=body)
+    outputs = once(context, family=family, release=release, step="register", inputs=inputs, body=body)
+    follow(context, family)
+    return outputs
 
 
 def _entry(context: Context, family: str, captured: dict[str, Digest]) -> RegistryEntry:

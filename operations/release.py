@@ -14,7 +14,8 @@ from pathlib import Path
 
 from contracts.digest import Digest
 from contracts.errors import Refused
-from operations.context import Context, MirrorLike
+from operations.context import Context
+from operations.mirror import follow
 from operations.view import release_view
 from pages.view import ReleaseView
 
@@ -45,40 +46,18 @@ def already_released(context: Context, family: str, release: str) -> bool:
 
 
 def finish(context: Context, family: str, release: str, links: dict[str, str]) -> ReleaseView:
-    """Write the release report, let the mirror have figures and report, and give the view to show."""
+    """Write the release report, let the mirror follow, and give the view to show."""
     from pages.release import render
 
     path = report_path(context.home, family, release)
     links = {"report": str(path), **links}
     view = release_view(context, family, release, links)
     path.parent.mkdir(parents=True, exist_ok=True)
-    page = render(view)
-    path.write_text(page)
-    context.mirrored(lambda mirror: _mirror(mirror, view, page))
+    path.write_text(render(view))
+    follow(context, family)
     return view
-
-
-def _mirror(mirror: MirrorLike, view: ReleaseView, page: str) -> None:
-    """Figures, report and bundle; the version too, where MLflow was away when the release was registered."""
-    if view.entry is None:
-        return
-    mirror.register(view.entry, family=view.family, release=view.release)
-    tags = {"bundle": view.bundle} if view.bundle else {}
-    mirror.record(view.release, metrics=figures(view), tags=tags, artifacts={"report.html": page.encode()})
 
 
 def report_path(home: Path, family: str, release: Digest) -> Path:
     """Where a release's report lies."""
     return home / "reports" / f"{family}-{release[:12]}.html"
-
-
-def figures(view: ReleaseView) -> dict[str, float]:
-    """The release's figures by name, as the mirror shows them."""
-    values: dict[str, float] = {}
-    if view.score:
-        for row in view.score.comparisons:
-            if row.candidate.rate is not None:
-                values[f"{row.metric}/{row.pack}/{row.slice}"] = row.candidate.rate
-    if view.timing:
-        values |= {"final_p95_ms": view.timing.final_ms.p95, "rtf": view.timing.rtf}
-    return values

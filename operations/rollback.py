@@ -21,7 +21,7 @@ from contracts.routing import SliceRule
 from operations import keys, pointer
 from operations.context import Context, log
 from operations.golden import prove
-from operations.promote import follow
+from operations.mirror import follow
 from operations.restore import healthy
 from registry.documents import get_document
 from registry.resolver import NoTarget, Resolution, rollback_target

@@ -24,7 +24,7 @@ from contracts.policy import FamilyPolicy, Ports, ServingSettings, StoreSettings
 PARAMS = "params.yaml"
 _SECTIONS = (
     {"corpus", "candidates", "quantized"}
-    | {"store", "ports", "serving", "compute", "prices", "lineage"}
+    | {"store", "ports", "serving", "compute", "prices", "mlflow", "lineage"}
     | {"defaults", "families"}
 )  # fmt: skip
 
@@ -34,6 +34,12 @@ class ComputeSettings(Part):
 
     shard: PositiveInt = 100
     dask: str | None = None
+
+
+class MlflowSettings(Part):
+    """MLflow's database: `sqlite` (a file below the home folder), or `postgresql://USER@HOST/DATABASE`."""
+
+    backend: str = "sqlite"
 
 
 class LineageSettings(Part):
@@ -53,19 +59,22 @@ class MachinePrice(Part):
     usd_per_gb_hour: NonNegativeFloat
 
 
-_Section = TypeVar("_Section", StoreSettings, Ports, ServingSettings, ComputeSettings, LineageSettings, MachinePrice)
+_Section = TypeVar(
+    "_Section", StoreSettings, Ports, ServingSettings, ComputeSettings, MlflowSettings, LineageSettings, MachinePrice
+)
 
 
 class Settings:
     """One installation: `root` holds params.yaml, candidates/ and data/; `home` holds all that Soundcheck writes.
 
-    `dask` goes over the address that params.yaml names.
+    `dask` and `mlflow` (a database's address, which may hold a password) go over what params.yaml names.
     """
 
-    def __init__(self, root: Path, home: Path, dask: str | None = None) -> None:
+    def __init__(self, root: Path, home: Path, dask: str | None = None, mlflow: str | None = None) -> None:
         self.root = root
         self.home = home
         self._dask = dask
+        self._mlflow = mlflow
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -157,6 +166,11 @@ class Settings:
         named = self._section("compute", ComputeSettings)
         return named.model_copy(update={"dask": self._dask}) if self._dask else named
 
+    @property
+    def mlflow_backend(self) -> str:
+        """Where MLflow keeps its database."""
+        return self._mlflow or self._section("mlflow", MlflowSettings).backend
+
     @cached_property
     def lineage(self) -> LineageSettings:
         """Where ledger events are forwarded to."""
@@ -198,7 +212,7 @@ def find_settings(environment: Mapping[str, str] = os.environ, start: Path | Non
     """The installation: SOUNDCHECK_ROOT, else the nearest folder upward that has params.yaml.
 
     The home folder is SOUNDCHECK_HOME, else `.soundcheck` in the root; SOUNDCHECK_DASK names the scheduler that shards
-    run on.
+    run on, SOUNDCHECK_MLFLOW_BACKEND the database of MLflow.
     """
     here = (start or Path.cwd()).resolve()
     named = environment.get("SOUNDCHECK_ROOT")
@@ -212,4 +226,9 @@ def find_settings(environment: Mapping[str, str] = os.environ, start: Path | Non
             next_step="go to the project's folder, or set SOUNDCHECK_ROOT",
         )
     home = environment.get("SOUNDCHECK_HOME")
-    return Settings(root, Path(home).resolve() if home else root / ".soundcheck", environment.get("SOUNDCHECK_DASK"))
+    return Settings(
+        root,
+        Path(home).resolve() if home else root / ".soundcheck",
+        environment.get("SOUNDCHECK_DASK"),
+        environment.get("SOUNDCHECK_MLFLOW_BACKEND"),
+    )

@@ -37,7 +37,7 @@ from operations.stack_parts import (
     ready,
 )
 from operations.stack_processes import ProcessName, alive, end, spawn
-from registry.mlflow_mirror import prepare_database
+from registry.mlflow_connection import prepare_database, reach_postgresql, without_credentials
 
 __all__ = [
     "PARTS",
@@ -82,6 +82,7 @@ def start(
     parts: Sequence[str] = PARTS,
     on_progress: Progress | None = None,
     bound_s: float = START_BOUND_S,
+    mlflow_backend: str = "sqlite",
 ) -> Addresses:
     """Start the parts that do not run, all at once, and wait until every one is ready.
 
@@ -89,6 +90,7 @@ def start(
         home: the home folder; ports: where parts listen. With `auto_ports` a taken port is replaced by a free one.
         on_progress: told about each part, from a thread of its own.
         bound_s: seconds until a part that is not ready is given up.
+        mlflow_backend: MLflow's database, `sqlite` or a PostgreSQL address.
     Raises: DependencyFailed for a port that is taken (nothing was started), a part that ends or is not ready in time
         (what this call started is ended again); WrongCall for a part that does not exist.
     """
@@ -101,7 +103,8 @@ def start(
         _end(home, dict.fromkeys(fresh))  # what a dead part left behind, its port included
         before = _read(home)
         chosen = {part: _choose_port(part, ports, before.get(part), auto_ports=auto_ports) for part in fresh}
-        launch = _Launch(home, kept, chosen, on_progress or (lambda _part, _state, _seconds: None), bound_s)
+        tell = on_progress or (lambda _part, _state, _seconds: None)
+        launch = _Launch(home, kept, chosen, tell, bound_s, mlflow_backend)
         try:
             launch.bring_up([part for part in PARTS if part in parts])
         except BaseException:
@@ -140,9 +143,16 @@ class _Launch:
     """One start: the state as it grows, and the waiting."""
 
     def __init__(
-        self, home: Path, kept: dict[str, Running], ports: dict[str, int | None], tell: Progress, bound_s: float
+        self,
+        home: Path,
+        kept: dict[str, Running],
+        ports: dict[str, int | None],
+        tell: Progress,
+        bound_s: float,
+        mlflow_backend: str,
     ) -> None:
         self.home, self.state, self.ports, self.tell = home, dict(kept), ports, tell
+        self.mlflow_backend = mlflow_backend
         self.began, self.deadline = time.monotonic(), time.monotonic() + bound_s
         self.cancelled, self.lock = threading.Event(), threading.Lock()
         urls = {part: record.url for part, record in kept.items()}
@@ -189,14 +199,14 @@ class _Launch:
         """Start a part and write it down at once, so that a start that is killed leaves nothing unknown."""
         port = self.ports[part]
         if part == "mlflow":
-            _prepare(self.home / "mlflow" / "mlflow.db")
+            _prepare(self.mlflow_backend, self.home / "mlflow" / "mlflow.db")
         started_at = time.time()
         with self.lock:
             if self.cancelled.is_set():
                 return
             process = spawn(
                 command(part, port),
-                environment(part, self.home, self.addresses),
+                environment(part, self.home, self.addresses, mlflow_backend=self.mlflow_backend),
                 mark=_mark(self.home, part),
                 log=log_path(self.home, part),
             )
@@ -229,13 +239,16 @@ class _Launch:
         return time.monotonic() - self.began
 
 
-def _prepare(database: Path) -> None:
+def _prepare(backend: str, file: Path) -> None:
     try:
-        prepare_database(database)
+        if backend == "sqlite":
+            prepare_database(file)
+        else:
+            reach_postgresql(backend)
     except (sqlite3.Error, OSError) as error:
         raise DependencyFailed(
             "MLflow's database cannot be written",
-            where=str(database),
+            where=str(file) if backend == "sqlite" else without_credentials(backend),
             got=str(error),
             next_step="free it or move it away (MLflow is a view of the ledger), then run `soundcheck up` again",
         ) from None

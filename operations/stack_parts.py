@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from contracts.policy import Ports
 from operations.stack_processes import python_module
-from registry.mlflow_mirror import PATIENCE, QUIET
+from registry.mlflow_connection import PATIENCE, QUIET, database_url
 
 HOST = "127.0.0.1"
 PARTS = ("prefect", "mlflow", "gateway", "deployments")
@@ -73,7 +73,7 @@ def command(part: str, port: int | None) -> list[str]:
     return python_module("flows.serve")
 
 
-def environment(part: str, home: Path, addresses: Addresses) -> dict[str, str]:
+def environment(part: str, home: Path, addresses: Addresses, *, mlflow_backend: str = "sqlite") -> dict[str, str]:
     """The whole environment of a part: the caller's, without its Prefect and MLflow settings, and the part's own."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
     clean |= {"SOUNDCHECK_HOME": str(home), "PYTHONUNBUFFERED": "1"}
@@ -86,7 +86,7 @@ def environment(part: str, home: Path, addresses: Addresses) -> dict[str, str]:
     if part == "prefect":
         clean |= _prefect_server(home, f"{addresses.prefect}/api")
     if part == "mlflow":
-        clean |= _mlflow_server(home)
+        clean |= _mlflow_server(home, mlflow_backend)
     return clean
 
 
@@ -136,9 +136,9 @@ def _prefect_server(home: Path, api: str) -> dict[str, str]:
     }
 
 
-def _mlflow_server(home: Path) -> dict[str, str]:
+def _mlflow_server(home: Path, backend: str) -> dict[str, str]:
     """What `mlflow server` tells its worker (mlflow.server.constants)."""
-    database = f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
+    database = database_url(backend, home / "mlflow" / "mlflow.db")
     return {
         "_MLFLOW_SERVER_FILE_STORE": database,
         "_MLFLOW_SERVER_REGISTRY_STORE": database,

@@ -1,7 +1,7 @@
 """MLflow as a mirror of the ledger: runs, registered models, versions and aliases that people browse.
 
-Boundary: the only module (with serving/pyfunc.py, which MLflow loads by name) that imports mlflow, and only inside
-functions, so that importing this module costs nothing.
+Boundary: with registry/mlflow_connection.py and serving/pyfunc.py (which MLflow loads by name) the only modules that
+import mlflow, and only inside functions, so that importing this module costs nothing.
 Invariants: the mirror is a view that can be rebuilt and never authority (an alias is one row that anybody may
 overwrite, fault 35): nothing is decided by what is read here; every write may be repeated and then changes nothing;
 whatever MLflow does wrong is DependencyFailed, and the caller goes on. No pickle: a version's model is two small text
@@ -11,45 +11,32 @@ Source: release-algorithm R2.3 and R9.2.
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import socket
-import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from contracts.bundle import path_fault
-from contracts.digest import Digest, canonical_json, short
+from contracts.digest import Digest, sha256_file, short
 from contracts.errors import DependencyFailed, WrongCall
 from contracts.registry_entry import RegistryEntry
+from registry.mirrored import (
+    BUNDLE_TAG,
+    MODEL,
+    OURS,
+    FamilyView,
+    Version,
+    contract_tags,
+    metric_name,
+    milliseconds,
+    model_files,
+    name_of,
+)
+from registry.mlflow_connection import NEXT_STEP, UNKNOWN, Connection, sqlite_path
 
-OURS = "soundcheck."
-"""Prefix of the tags that are not fields of the registry contract."""
-MODEL = "model"
-"""Folder of a run's artifacts that holds the loadable model."""
-LOADER = "serving.pyfunc"
-NEXT_STEP = "start MLflow with `soundcheck up`; releases and rollbacks go on without it, the ledger has everything"
-
-QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
-"""Environment of every process that uses MLflow: nothing phones home, nothing chats on the terminal."""
-PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-}
-"""Bounds of MLflow's own waiting, whose defaults (7 retries, 120 s each) would hold a release for minutes."""
+META = "registered_model_meta"
+"""File that MLflow itself leaves in a model's folder when it has loaded it."""
 
 
 class Mirror:
@@ -61,18 +48,23 @@ class Mirror:
     """
 
     def __init__(self, tracking_uri: str, *, store_url: str = "file://store") -> None:
-        self.tracking_uri = tracking_uri.rstrip("/")
+        self._connection = Connection(tracking_uri)
+        self.tracking_uri = self._connection.uri
         self._store_url = store_url
-        self._connected: Any = None
+        self._reporting = self._connection.reporting
 
-    def register(self, entry: RegistryEntry, *, family: str, release: str) -> str:
+    def register(self, entry: RegistryEntry, *, family: str, release: str, at: str | None = None) -> str:
         """Create (or find again) the run and the model version of a release; returns the version's number.
 
-        The version's source is the run's folder `model`, which `record` fills once the bundle is known.
+        The version's source is the run's folder `model`, which `record` fills once the bundle is known. `at` is when
+        the release was registered (ISO 8601), the run's start; now where it is not given.
         """
         with self._reporting(f"mirror the release {short(release)} of {family}"):
-            run = self._find_run(release, [self._experiment(family)]) or self._create_run(entry, family, release)
-            return self._version_of(run) or self._create_version(entry, family, release, run)
+            run = self._find_run(release, [self._experiment(family)]) or self._create_run(entry, family, release, at)
+            number = self._version_of(run) or self._create_version(entry, family, release, run)
+            wanted = contract_tags(entry, family, release)
+            self._log_tags(run, {name: text for name, text in wanted.items() if run.data.tags.get(name) != text})
+            return number
 
     def record(
         self,
@@ -98,76 +90,75 @@ class Mirror:
             run = self._run(release)
             if "bundle" in tags:
                 files |= self._model_files(run, tags["bundle"])
-            self._log_numbers(run, metrics or {}, {OURS + name: value for name, value in tags.items()})
             self._log_files(run, files)
+            self._log_numbers(run, metrics or {}, {OURS + name: value for name, value in tags.items()})
 
     def point(self, family: str, alias: str, release: str | None) -> None:
         """Set an alias to a release's version, or remove it (None)."""
         with self._reporting(f"move the alias {alias!r} of {family}"):
+            now = self._aliased(family, alias)
             if release is None:
-                if self._aliased(family, alias):
+                if now:
                     self._client().delete_registered_model_alias(family, alias)
                 return
             version = self._version_of(self._run(release))
-            self._client().set_registered_model_alias(family, alias, version)
+            if now is None or str(now.version) != version:
+                self._client().set_registered_model_alias(family, alias, version)
+
+    def tags(self, family: str) -> dict[str, dict[str, str]]:
+        """The tags of every run of a family, by release: how far the mirror has come."""
+        with self._reporting(f"read the runs of {family}"):
+            runs = self._client().search_runs([self._experiment(family)], max_results=10_000)
+            return {run.data.tags[f"{OURS}release"]: dict(run.data.tags) for run in runs}
+
+    def read(self, family: str, on_progress: Callable[[int, int], None] = lambda _done, _total: None) -> FamilyView:
+        """All that MLflow shows of a family: versions, tags, metrics, the digest of every artifact, aliases."""
+        with self._reporting(f"show what it has of {family}"):
+            found = sorted(self._client().search_model_versions(f"name = '{family}'"), key=lambda one: int(one.version))
+            versions = {}
+            for done, version in enumerate(found):
+                on_progress(done, len(found))
+                versions[int(version.version)] = self._read_version(version)
+            on_progress(len(found), len(found))
+            return FamilyView(versions=versions, aliases=self._aliases(family))
+
+    def forget(self, family: str) -> None:
+        """Delete the family's registered model and runs, so that it can be written anew with the numbers it had."""
+        with self._reporting(f"forget {family}"):
+            client = self._client()
+            if client.search_registered_models(f"name = '{family}'"):
+                client.delete_registered_model(family)
+            for run in client.search_runs([self._experiment(family)], max_results=10_000):
+                client.delete_run(run.info.run_id)
 
     def differences(self, family: str, stable_bundle: Digest | None) -> list[str]:
-        """Where MLflow's `stable` is not the bundle that the family's pointer names; empty when they agree."""
+        """Where MLflow's `stable` is not the bundle that the family's pointer names; empty when they agree.
+
+        A server is asked without importing mlflow, so that `soundcheck status` answers at once.
+        """
         with self._reporting(f"compare the alias 'stable' of {family}"):
-            version = self._aliased(family, "stable")
-        named = version.tags.get(f"{OURS}bundle") if version else None
-        if named == stable_bundle and (version is None) == (stable_bundle is None):
+            found = self._glance(family, "stable")
+        named = found[1] if found else None
+        if named == stable_bundle and (found is None) == (stable_bundle is None):
             return []
-        shown = f"is version {version.version} with {_name(named)}" if version else "does not exist"
-        pointer = f"names {_name(stable_bundle)}" if stable_bundle else "has no stable bundle"
+        shown = f"is version {found[0]} with {name_of(named)}" if found else "does not exist"
+        pointer = f"names {name_of(stable_bundle)}" if stable_bundle else "has no stable bundle"
         return [f"MLflow's alias 'stable' of {family} {shown}, but the pointer of {family} {pointer}"]
 
     def address(self, family: str, version: str) -> str:
         """Where a person sees a model version: a page of the MLflow server, or its `models:` address."""
         if self.tracking_uri.startswith("http"):
-            return f"{_without_credentials(self.tracking_uri)}/#/models/{family}/versions/{version}"
+            return f"{self._connection.shown}/#/models/{family}/versions/{version}"
         return f"models:/{family}/{version}"
 
     def _client(self) -> Any:
-        if self._connected is None:
-            os.environ.update(QUIET)
-            for name, value in PATIENCE.items():
-                os.environ.setdefault(name, value)
-            from mlflow import MlflowClient
-
-            self._connected = MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
-        return self._connected
-
-    @contextmanager
-    def _reporting(self, intent: str) -> Iterator[None]:
-        """Turn every way in which MLflow can fail into one DependencyFailed."""
-        try:
-            _reach(self.tracking_uri)
-            self._client()
-            from mlflow.exceptions import MlflowException
-            from sqlalchemy.exc import SQLAlchemyError
-        except (OSError, sqlite3.Error, ImportError) as error:
-            raise self._failure(intent, error) from error
-        try:
-            yield
-        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-            raise self._failure(intent, error) from error
-
-    def _failure(self, intent: str, error: Exception) -> DependencyFailed:
-        first_line = (str(error) or type(error).__name__).splitlines()[0][:300]
-        where = _without_credentials(self.tracking_uri)
-        return DependencyFailed(
-            f"MLflow could not {intent}",
-            where=where,
-            got=first_line.replace(self.tracking_uri, where),
-            next_step=NEXT_STEP,
-        )
+        return self._connection.client()
 
     def _experiment(self, family: str) -> str:
         client = self._client()
         found = client.get_experiment_by_name(family)
         if found is None:
-            database = _sqlite_path(self.tracking_uri)
+            database = sqlite_path(self.tracking_uri)
             location = str(database.parent / "artifacts" / family) if database else None
             return str(client.create_experiment(family, artifact_location=location))
         if found.lifecycle_stage == "deleted":
@@ -187,18 +178,21 @@ class Mirror:
         if run is None:
             raise DependencyFailed(
                 f"MLflow has no run of the release {short(release)}",
-                where=_without_credentials(self.tracking_uri),
+                where=self._connection.shown,
                 expected="a run that was created when the release was registered",
                 next_step=NEXT_STEP,
             )
         return run
 
-    def _create_run(self, entry: RegistryEntry, family: str, release: str) -> Any:
-        tags = _tags(entry, release) | {f"{OURS}family": family}
+    def _create_run(self, entry: RegistryEntry, family: str, release: str, at: str | None) -> Any:
+        started_ms = milliseconds(at) if at else None
         run = self._client().create_run(
-            self._experiment(family), tags=tags, run_name=f"{entry.version} {short(release)}"
+            self._experiment(family),
+            start_time=started_ms,
+            tags=contract_tags(entry, family, release),
+            run_name=f"{entry.version} {short(release)}",
         )
-        self._client().set_terminated(run.info.run_id)
+        self._client().set_terminated(run.info.run_id, end_time=started_ms)
         return run
 
     def _version_of(self, run: Any) -> str | None:
@@ -211,9 +205,9 @@ class Mirror:
             client.create_registered_model(family, description=f"{entry.task}; owner: {entry.owner}")
         version = client.create_model_version(
             family,
-            source=f"{run.info.artifact_uri}/{MODEL}",
+            source=_source(run),
             run_id=run.info.run_id,
-            tags=_tags(entry, release),
+            tags=contract_tags(entry, family, release),
             description=f"{entry.version}: {entry.base_model}",
             await_creation_for=0,
         )
@@ -225,23 +219,78 @@ class Mirror:
         try:
             return self._client().get_model_version_by_alias(family, alias)
         except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            if error.error_code in UNKNOWN:
                 return None
             raise
 
+    def _aliases(self, family: str) -> dict[str, int]:
+        """Every alias; MLflow 3.17 lists them with the model, not with what a search returns."""
+        if not self._client().search_registered_models(f"name = '{family}'"):
+            return {}
+        return {name: int(number) for name, number in self._client().get_registered_model(family).aliases.items()}
+
+    def _glance(self, family: str, alias: str) -> tuple[str, Digest | None] | None:
+        """Number and bundle of the version at an alias."""
+        if not self.tracking_uri.startswith("http"):
+            version = self._aliased(family, alias)
+            return (str(version.version), version.tags.get(BUNDLE_TAG)) if version else None
+        answer = self._connection.glance("registered-models/alias", name=family, alias=alias)
+        if answer is None:
+            return None
+        tags = {tag["key"]: tag["value"] for tag in answer["model_version"].get("tags", [])}
+        return str(answer["model_version"]["version"]), tags.get(BUNDLE_TAG)
+
+    def _read_version(self, version: Any) -> Version:
+        """A version with its run; a run that is gone leaves the version's tags and a fault."""
+        from mlflow.exceptions import MlflowException
+
+        own = _without_mlflows(version.tags)
+        try:
+            run = self._client().get_run(version.run_id)
+        except MlflowException as error:
+            if error.error_code not in UNKNOWN:
+                raise
+            return Version(tags=own, faults=("has no run",))
+        tags = _without_mlflows(run.data.tags)
+        faults = []
+        if run.info.lifecycle_stage == "deleted":
+            faults.append("has a run that was deleted")
+        if version.source != _source(run):
+            faults.append(f"points to {version.source}, which is not its own run's model")
+        differing = sorted(name for name in own.keys() | tags.keys() if own.get(name) != tags.get(name))
+        if differing:
+            faults.append(f"has other tags than its run: {', '.join(differing)}")
+        return Version(
+            tags=own, metrics=dict(run.data.metrics), artifacts=self._digests(version.run_id), faults=tuple(faults)
+        )
+
+    def _digests(self, run_id: str) -> dict[str, Digest]:
+        if not self._client().list_artifacts(run_id):
+            return {}
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(self._client().download_artifacts(run_id, "", folder))
+            files = (path for path in root.rglob("*") if path.is_file() and path.name != META)
+            return {path.relative_to(root).as_posix(): sha256_file(path) for path in files}
+
     def _log_numbers(self, run: Any, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Metrics and tags. Metrics carry the run's own start time, so that recording again adds no second point."""
-        from mlflow.entities import Metric, RunTag
+        from mlflow.entities import Metric
 
         client, run_id = self._client(), run.info.run_id
         points = [Metric(metric_name(name), value, run.info.start_time, 0) for name, value in metrics.items()]
         for start in range(0, len(points), 1000):
             client.log_batch(run_id, metrics=points[start : start + 1000])
-        if tags:
-            client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-        version = self._version_of(run)
+        self._log_tags(run, tags)
+
+    def _log_tags(self, run: Any, tags: Mapping[str, str]) -> None:
+        """Tags of the version, then those of the run: what the run says was written is written."""
+        from mlflow.entities import RunTag
+
+        version = self._version_of(run) if tags else None
         for name, value in tags.items() if version else ():
-            client.set_model_version_tag(run.data.tags[f"{OURS}family"], version, name, value)
+            self._client().set_model_version_tag(run.data.tags[f"{OURS}family"], version, name, value)
+        if tags:
+            self._client().log_batch(run.info.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
     def _log_files(self, run: Any, files: Mapping[str, bytes]) -> None:
         if not files:
@@ -254,89 +303,24 @@ class Mirror:
             self._client().log_artifacts(run.info.run_id, folder)
 
     def _model_files(self, run: Any, bundle: Digest) -> dict[str, bytes]:
-        """A loadable model: `MLmodel` names the loader module, `bundle.json` the bundle and its store."""
-        import mlflow
-
-        model = {
-            "artifact_path": MODEL,
-            "flavors": {"python_function": {"loader_module": LOADER, "data": "bundle.json"}},
-            "mlflow_version": mlflow.__version__,
-            "model_uuid": bundle[:32],
-            "run_id": run.info.run_id,
-            "utc_time_created": _utc(run.info.start_time),
-        }
-        named = {"bundle": bundle, "family": run.data.tags[f"{OURS}family"], "store": self._store_url}
-        return {
-            f"{MODEL}/MLmodel": json.dumps(model, indent=1).encode(),  # JSON is YAML
-            f"{MODEL}/bundle.json": canonical_json(named),
-        }
+        return model_files(
+            bundle=bundle,
+            family=run.data.tags[f"{OURS}family"],
+            number=int(self._version_of(run) or 0),
+            store_url=self._store_url,
+            created_ms=run.info.start_time,
+        )
 
 
-def metric_name(name: str) -> str:
-    """A name that MLflow takes: `wer/accent=us&noise=5db` becomes `wer/accent:us noise:5db`.
-
-    Other characters become `_` and their code point in hexadecimal, so that names which differ there stay apart.
-    """
-    plain = name.replace("=", ":").replace("&", " ")
-    return re.sub(r"[^A-Za-z0-9_\-./ :]", lambda match: f"_{ord(match[0]):02x}", plain)
+def _source(run: Any) -> str:
+    return f"{run.info.artifact_uri}/{MODEL}"
 
 
-def prepare_database(path: Path) -> None:
-    """Make sure that MLflow's SQLite file can be written; raises sqlite3.Error or OSError at once where it cannot.
-
-    A new file gets a write-ahead log: MLflow's first start commits some hundred small migrations, and each costs
-    several syncs without one. MLflow itself would try a broken file ten times, for over a minute.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=5, isolation_level=None)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("ROLLBACK")
-    finally:
-        connection.close()
-
-
-def _reach(uri: str) -> None:
-    """Fail at once where nobody listens or the database cannot be written: a rollback may not wait for retries."""
-    if database := _sqlite_path(uri):
-        prepare_database(database)
-    elif uri.startswith("http"):
-        parts = urlsplit(uri)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        socket.create_connection((parts.hostname or "", port), timeout=3).close()
-
-
-def _sqlite_path(uri: str) -> Path | None:
-    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
-
-
-def _tags(entry: RegistryEntry, release: str) -> dict[str, str]:
-    """Every field of the contract as text, and the two names that the ledger knows it by."""
-    tags = {f"{OURS}release": release, f"{OURS}payload": entry.payload_digest}
-    for name, value in entry.model_dump(mode="json").items():
-        tags[name] = value if isinstance(value, str) else canonical_json(value).decode()
-    return tags
+def _without_mlflows(tags: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in tags.items() if not name.startswith("mlflow.")}
 
 
 def _check_paths(files: Mapping[str, bytes]) -> None:
     for path in files:
         if fault := path_fault(path):
             raise WrongCall(f"an artifact's path {fault}", where="MLflow mirror", got=repr(path))
-
-
-def _without_credentials(uri: str) -> str:
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def _utc(milliseconds: int) -> str:
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-
-
-def _name(bundle: str | None) -> str:
-    return f"bundle {short(bundle)}" if bundle else "no bundle"

@@ -2,27 +2,34 @@
 
 Boundary: reads the small `bundle.json` of a model version, restores the bundle it names from the store into the local
 cache, and runs the bundle's own runtime. `SOUNDCHECK_HOME` (else `.soundcheck`) is where the store and the cache lie;
-`SOUNDCHECK_STORE` stands in for the store's address.
-Invariants: what answers is the bundle whose digest the version names, verified file by file; audio at a rate the
-feature contract does not name is refused (R6.2), as by the API.
+`SOUNDCHECK_STORE` is the store's address where it is not below that folder.
+Invariants: what answers is the bundle whose digest the version names, verified file by file, and known to its family's
+ledger (MLflow is believed in nothing, fault 54); audio at a rate the feature contract does not name is refused (R6.2),
+as by the API.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from contracts.errors import Corrupt, WrongCall
+from contracts.digest import Digest, short
+from contracts.errors import Corrupt, Refused, WrongCall
 from contracts.feature_contract import FeatureContract
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from registry.store import Store
+
 COLUMN = "audio"
 """Column of the input: bytes of an audio file, or its path."""
+META = "registered_model_meta"
+"""File that MLflow leaves beside a model that it loads by the name of a version."""
 
 
 class BundleModel:
@@ -68,16 +75,91 @@ class BundleModel:
         return transcript.text, transcript.confidence
 
 
+class _Named(NamedTuple):
+    """What `bundle.json` says."""
+
+    bundle: Digest
+    family: str
+    store: str
+    version: int
+
+
 def _load_pyfunc(path: str) -> BundleModel:
-    """MLflow's entry: `path` is the model's `bundle.json` with the bundle's digest and its store's address."""
+    """MLflow's entry: `path` is the model's `bundle.json`.
+
+    Raises Refused where it leads anywhere but to a bundle that the family's own ledger, in the installation's own
+    store, says was packaged and never condemned (fault 54); Corrupt where it says nothing.
+    """
     from registry.bundle import cached
     from registry.store import open_store
 
-    try:
-        named = json.loads(Path(path).read_bytes())
-        bundle, address = str(named["bundle"]), str(named["store"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise Corrupt("a model version does not say which bundle it is", where=path, got=str(error)) from None
+    named = _named(Path(path))
+    _check_place(named, Path(path).with_name(META))
     home = Path(os.environ.get("SOUNDCHECK_HOME", ".soundcheck")).resolve()
-    store = open_store(os.environ.get("SOUNDCHECK_STORE", address), home)
-    return BundleModel(cached(store, bundle, home / "cache") / "payload")
+    store = open_store(_store(named.store), home)
+    _check_known(named, store)
+    return BundleModel(cached(store, named.bundle, home / "cache") / "payload")
+
+
+def _named(path: Path) -> _Named:
+    try:
+        named = json.loads(path.read_bytes())
+        found = _Named(str(named["bundle"]), str(named["family"]), str(named["store"]), int(named["version"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise Corrupt("a model version does not say which bundle it is", where=path.name, got=str(error)) from None
+    if not re.fullmatch("[0-9a-f]{64}", found.bundle):
+        raise Corrupt("a model version does not name a bundle", where=path.name, expected="the digest of a manifest")
+    return found
+
+
+def _check_place(named: _Named, meta: Path) -> None:
+    """MLflow writes beside the model which version it was asked for: that, and no other, must be what lies here."""
+    if not meta.is_file():  # loaded by path, not by a version's name: nobody has claimed anything
+        return
+    import yaml
+
+    asked = yaml.safe_load(meta.read_bytes())
+    name, number = str(asked["model_name"]), int(asked["model_version"])
+    if (name, number) != (named.family, named.version):
+        raise Refused(
+            "the source of a model version points elsewhere",
+            where=f"version {number} of {name} in MLflow",
+            got=f"the model of version {named.version} of {named.family}",
+            expected="the folder `model` of the version's own run",
+            next_step=f"soundcheck mirror check {name}, then soundcheck mirror rebuild {name}",
+        )
+
+
+def _store(address: str) -> str:
+    """The store to restore from: the installation's own, whatever MLflow says."""
+    own = os.environ.get("SOUNDCHECK_STORE")
+    if own or _below_home(address):
+        return own or address
+    raise Refused(
+        "a model version names a store that this installation does not know",
+        where="the MLflow version's bundle.json",
+        got=address,
+        expected="a store below SOUNDCHECK_HOME, or the one that SOUNDCHECK_STORE names",
+        next_step="set SOUNDCHECK_STORE to the store you trust",
+    )
+
+
+def _below_home(address: str) -> bool:
+    folder = PurePosixPath(address.removeprefix("file://"))
+    return address.startswith("file://") and not folder.is_absolute() and ".." not in folder.parts
+
+
+def _check_known(named: _Named, store: Store) -> None:
+    from registry.ledger import Ledger
+
+    state = Ledger(store, named.family).state()
+    if named.bundle in state.packaged and named.bundle not in state.condemned:
+        return
+    raise Refused(
+        "a model version names a bundle that may not be loaded",
+        where=f"version {named.version} of {named.family} in MLflow",
+        got=f"bundle {short(named.bundle)}, "
+        + ("which is condemned" if named.bundle in state.condemned else "which its ledger does not have"),
+        expected=f"a bundle that the ledger of {named.family} says was packaged",
+        next_step=f"soundcheck mirror check {named.family}; load a bundle that `soundcheck status` shows",
+    )

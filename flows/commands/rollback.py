@@ -47,10 +47,11 @@ def rollback(family: str, key: str, reason: str, to: str | None, slices: tuple[s
 @JSON
 def status(family: str | None, as_json: bool) -> None:
     """What is stable, canary and warm, and how it came to be."""
-    from flows.commands.shared import light_context, say
+    from flows.commands.shared import say
+    from flows.wiring import open_context
     from operations.view import status_json, status_view
 
-    context = light_context()
+    context = open_context()
     names = [family] if family else list(context.settings.families)
     for name in names:
         context.settings.policy(name)
@@ -99,7 +100,8 @@ def verify(name: str | None, as_json: bool) -> None:
     """Check ledger chains, bundles, signatures, pointers and the MLflow mirror; exit status 1 names every fault."""
     from flows.commands.shared import say
     from flows.wiring import open_context
-    from operations.restore import healthy, mirror_differences, verify_family
+    from operations.mirror import mirror_faults
+    from operations.restore import healthy, verify_family
     from operations.rollback import find_family
 
     context = open_context()
@@ -108,7 +110,7 @@ def verify(name: str | None, as_json: bool) -> None:
         faults = {name: healthy(context, family, bundle)}
     else:
         chosen = [name] if name else list(context.settings.families)
-        faults = {one: verify_family(context, one) + mirror_differences(context, one) for one in chosen}
+        faults = {one: verify_family(context, one) + mirror_faults(context, one) for one in chosen}
     if as_json:
         say(dict(faults))
     else:

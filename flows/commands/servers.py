@@ -28,6 +28,7 @@ def up(auto_ports: bool, parts: tuple[str, ...]) -> None:
             auto_ports=auto_ports,
             parts=parts or PARTS,
             on_progress=lambda part, _state, _seconds: progress(f"start {part}", 1, 1),
+            mlflow_backend=settings.mlflow_backend,
         )
     for name, address in found._asdict().items():
         if address:

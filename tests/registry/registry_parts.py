@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from contracts.registry_entry import RegistryEntry, ResourceEnvelope
 from registry.store import Store
 from registry.store.local import LocalStore
 from registry.store.memory import MemoryStore
@@ -48,3 +49,33 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> Path:
 def read_folder(folder: Path) -> dict[str, bytes]:
     """The files of a folder by relative path."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def registry_entry(version: str = "v1") -> RegistryEntry:
+    """A whole registry entry."""
+    digest = "12" * 32
+    return RegistryEntry(
+        model_id="asr-en",
+        version=version,
+        owner="open-vocabulary team",
+        task="asr",
+        base_model="none: trained from scratch",
+        data_manifest=digest,
+        training_code_sha="0" * 40,
+        serving_code_sha="1" * 40,
+        feature_contract=digest,
+        input_schema="serving_api 1.0",
+        output_schema="serving_api 1.0",
+        serving_image=digest,
+        resource_envelope=ResourceEnvelope(
+            concurrency=2, peak_memory_mb=1, cpu_cores=1, price_usd_per_core_hour=1, capacity_sign_off="platform"
+        ),
+        rollback_target="none: first release",
+        review_date="2027-01-01",
+        on_call="speech-oncall",
+        retention_policy="none",
+        licence="MIT",
+        languages=("en", "es"),
+        train_manifest=digest,
+        payload_digest="cd" * 32,
+    )

@@ -23,41 +23,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import DependencyFailed, WrongCall
-from contracts.registry_entry import RegistryEntry, ResourceEnvelope
-from registry.mlflow_mirror import QUIET, Mirror, metric_name, prepare_database
+from contracts.registry_entry import RegistryEntry
+from registry.mirrored import metric_name
+from registry.mlflow_connection import QUIET, prepare_database
+from registry.mlflow_mirror import Mirror
+from tests.registry.registry_parts import registry_entry
 
 FAMILY = "asr-en"
 V1, V2 = "a1" * 32, "a2" * 32
 BUNDLE_1, BUNDLE_2 = "b1" * 32, "b2" * 32
-
-
-def entry(version: str = "v1") -> RegistryEntry:
-    digest = "12" * 32
-    return RegistryEntry(
-        model_id=FAMILY,
-        version=version,
-        owner="open-vocabulary team",
-        task="asr",
-        base_model="none: trained from scratch",
-        data_manifest=digest,
-        training_code_sha="0" * 40,
-        serving_code_sha="1" * 40,
-        feature_contract=digest,
-        input_schema="serving_api 1.0",
-        output_schema="serving_api 1.0",
-        serving_image=digest,
-        resource_envelope=ResourceEnvelope(
-            concurrency=2, peak_memory_mb=1, cpu_cores=1, price_usd_per_core_hour=1, capacity_sign_off="platform"
-        ),
-        rollback_target="none: first release",
-        review_date="2027-01-01",
-        on_call="speech-oncall",
-        retention_policy="none",
-        licence="MIT",
-        languages=("en", "es"),
-        train_manifest=digest,
-        payload_digest="cd" * 32,
-    )
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +95,7 @@ def client(mirror: Mirror) -> Any:
 
 def test_a_release_is_a_run_and_a_version_with_every_field_of_the_contract(mirror: tuple[Mirror, str]) -> None:
     view, family = mirror
-    number = view.register(entry(), family=family, release=V1)
+    number = view.register(registry_entry(), family=family, release=V1)
     version = client(view).get_model_version(family, number)
     for name in RegistryEntry.model_fields:
         assert version.tags[name], name
@@ -135,9 +109,9 @@ def test_a_release_is_a_run_and_a_version_with_every_field_of_the_contract(mirro
 
 def test_registering_again_finds_the_same_version(mirror: tuple[Mirror, str]) -> None:
     view, family = mirror
-    first = view.register(entry(), family=family, release=V1)
-    assert Mirror(view.tracking_uri).register(entry(), family=family, release=V1) == first
-    second = view.register(entry("v2"), family=family, release=V2)
+    first = view.register(registry_entry(), family=family, release=V1)
+    assert Mirror(view.tracking_uri).register(registry_entry(), family=family, release=V1) == first
+    second = view.register(registry_entry("v2"), family=family, release=V2)
     assert int(second) == int(first) + 1
     assert len(client(view).search_model_versions(f"name = '{family}'")) == 2
 
@@ -145,7 +119,7 @@ def test_registering_again_finds_the_same_version(mirror: tuple[Mirror, str]) ->
 def test_recording_twice_leaves_one_point_one_file_one_tag(mirror: tuple[Mirror, str]) -> None:
     view, family = mirror
     release = "c1" * 32
-    number = view.register(entry(), family=family, release=release)
+    number = view.register(registry_entry(), family=family, release=release)
     metrics = {f"wer/pack/accent=a{i}&noise=5db": i / 1000 for i in range(1203)}
     for _ in range(2):
         view.record(release, metrics=metrics, tags={"verdict": "pass"}, artifacts={"reports/quality.json": b"{}"})
@@ -161,7 +135,7 @@ def test_recording_twice_leaves_one_point_one_file_one_tag(mirror: tuple[Mirror,
 def test_aliases_move_and_go(mirror: tuple[Mirror, str]) -> None:
     view, family = mirror
     releases = ["d1" * 32, "d2" * 32]
-    numbers = [view.register(entry(), family=family, release=release) for release in releases]
+    numbers = [view.register(registry_entry(), family=family, release=release) for release in releases]
     for release, number in zip(releases, numbers, strict=True):
         view.point(family, "stable", release)
         assert str(client(view).get_model_version_by_alias(family, "stable").version) == number
@@ -176,7 +150,7 @@ def test_a_false_alias_is_told(mirror: tuple[Mirror, str]) -> None:
     view, family = mirror
     first, second = "e1" * 32, "e2" * 32
     for release, bundle in ((first, BUNDLE_1), (second, BUNDLE_2)):
-        view.register(entry(), family=family, release=release)
+        view.register(registry_entry(), family=family, release=release)
         view.record(release, tags={"bundle": bundle})
     assert view.differences(family, None) == []
     assert view.differences(family, BUNDLE_1) == [
@@ -202,7 +176,9 @@ def test_the_model_of_a_version_is_two_text_files_that_name_loader_and_bundle(mi
 
     view, family = mirror
     release = "f1" * 32
-    number = Mirror(view.tracking_uri, store_url="file:///srv/store").register(entry(), family=family, release=release)
+    number = Mirror(view.tracking_uri, store_url="file:///srv/store").register(
+        registry_entry(), family=family, release=release
+    )
     Mirror(view.tracking_uri, store_url="file:///srv/store").record(release, tags={"bundle": BUNDLE_1})
     mlflow.set_tracking_uri(view.tracking_uri)
     folder = Path(mlflow.artifacts.download_artifacts(f"models:/{family}/{number}"))
@@ -214,6 +190,7 @@ def test_the_model_of_a_version_is_two_text_files_that_name_loader_and_bundle(mi
         "bundle": BUNDLE_1,
         "family": family,
         "store": "file:///srv/store",
+        "version": int(number),
     }
     flavor = mlflow.models.Model.load(str(folder)).flavors["python_function"]
     assert flavor == {"loader_module": "serving.pyfunc", "data": "bundle.json"}
@@ -228,9 +205,9 @@ def test_a_run_removed_behind_our_back_is_said(mirror: tuple[Mirror, str]) -> No
 
 def test_a_deleted_experiment_comes_back(database: str) -> None:
     view = Mirror(database)
-    first = view.register(entry(), family="asr-deleted", release=V1)
+    first = view.register(registry_entry(), family="asr-deleted", release=V1)
     client(view).delete_experiment(client(view).get_experiment_by_name("asr-deleted").experiment_id)
-    assert view.register(entry(), family="asr-deleted", release=V1) == first
+    assert view.register(registry_entry(), family="asr-deleted", release=V1) == first
 
 
 @pytest.mark.parametrize("path", ["../outside", "/etc/passwd", "a//b"])
@@ -263,14 +240,14 @@ def test_a_locked_database_is_told(tmp_path: Path) -> None:
     holder = sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     with pytest.raises(DependencyFailed, match="database is locked"):
-        Mirror(f"sqlite:///{tmp_path}/mlflow.db").register(entry(), family=FAMILY, release=V1)
+        Mirror(f"sqlite:///{tmp_path}/mlflow.db").register(registry_entry(), family=FAMILY, release=V1)
     holder.close()
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DependencyFailed, match=r"Not a directory|File exists"):
-        Mirror(f"sqlite:///{tmp_path}/file/mlflow.db").register(entry(), family=FAMILY, release=V1)
+        Mirror(f"sqlite:///{tmp_path}/file/mlflow.db").register(registry_entry(), family=FAMILY, release=V1)
 
 
 def test_no_credentials_are_shown() -> None:
@@ -312,7 +289,7 @@ def test_law_different_metrics_keep_different_names(left: str, right: str) -> No
 def test_a_number_that_is_not_one_is_kept_as_such(database: str) -> None:
     view = Mirror(database)
     release = "77" * 32
-    number = view.register(entry(), family="asr-nan", release=release)
+    number = view.register(registry_entry(), family="asr-nan", release=release)
     view.record(release, metrics={"rate": math.nan})
     run = client(view).get_run(client(view).get_model_version("asr-nan", number).run_id)
     assert math.isnan(run.data.metrics["rate"])
@@ -353,6 +330,7 @@ def test_mlflow_loads_the_stable_version_and_hears_as_its_runtime_does(
     import pandas as pd
 
     from registry.bundle import assemble, freeze
+    from registry.ledger import Ledger
     from registry.store import open_store
     from speech.runtimes import load
 
@@ -360,7 +338,8 @@ def test_mlflow_loads_the_stable_version_and_hears_as_its_runtime_does(
     store = open_store("file://store", tmp_path / "home")
     bundle = freeze(store, tmp_path / "made", assemble(tmp_path / "made", family="asr-loaded", version="v1"))
     view, release = Mirror(server, store_url="file://store"), "55" * 32
-    view.register(entry(), family="asr-loaded", release=release)
+    Ledger(store, "asr-loaded").append("package", "complete", at="2026-01-01T00:00:00Z", outputs={"bundle": bundle})
+    view.register(registry_entry(), family="asr-loaded", release=release)
     view.record(release, tags={"bundle": bundle})
     view.point("asr-loaded", "stable", release)
 
