@@ -28,7 +28,6 @@ from registry.keyring import revoke as revoked
 from registry.keyring import rotate as rotated
 from registry.keyring_chain import EMPTY, Anchor, NotEnough, Ring, draft, load_ring, publish
 from registry.signing import (
-    KeyInfo,
     KeySigner,
     load_signer,
     new_key,
@@ -208,10 +207,13 @@ def sign_draft(context: Context, path: Path) -> Keyring:
         return _publish(context, before, sign_also(made, signers))
 
 
-def new(context: Context, name: str, roles: tuple[str, ...]) -> KeyInfo:
-    """Make a key and enrol its public half; AlreadyExists where the name has one."""
-    made = new_key(name, folder(context.home), context.timestamp())
-    enrol(context, made, roles)
+def new(context: Context, name: str, roles: tuple[str, ...]) -> KeySigner:
+    """Make a key and enrol its public half; AlreadyExists where the name has one that was enrolled."""
+    path = folder(context.home) / f"{name}.key"
+    if not path.is_file() or ring(context).by_id(load_signer(path).key_id):
+        new_key(name, path.parent, context.timestamp())
+    made = load_signer(path)  # where it was there, this was killed before it was enrolled
+    enrol(context, PublicKey(name=name, key_id=made.key_id, public=made.public), roles)
     return made
 
 
@@ -289,12 +291,9 @@ def load(context: Context, name: str) -> KeySigner:
 def builder(context: Context) -> KeySigner:
     """The builder's key; made and enrolled at first use."""
     path = folder(context.home) / f"{BUILDER}.key"
-    if not path.is_file():
-        new(context, BUILDER, ("builder",))
-    signer = load(context, BUILDER)
-    if ring(context).by_id(signer.key_id) is None:  # killed between making and enrolling it
-        enrol(context, PublicKey(name=BUILDER, key_id=signer.key_id, public=signer.public), ("builder",))
-    return signer
+    if path.is_file() and ring(context).by_id(load_signer(path).key_id):
+        return load_signer(path)
+    return new(context, BUILDER, ("builder",))
 
 
 def require_role(context: Context, signer: KeySigner, role: Role) -> EnrolledKey:
