@@ -13,7 +13,7 @@ import sys
 
 from contracts.errors import DependencyFailed, Refused
 from operations.context import Context
-from registry.dvc_remote import NAME, place_of_store
+from registry.dvc_remote import NAME, configured, place_of_store
 
 _QUIET = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1"}
 
@@ -23,6 +23,8 @@ def configure(context: Context) -> str:
     place = place_of_store(context.store.url)
     if place is None:
         raise Refused("this store has no place for data", where=context.store.url, expected="file:// or s3://")
+    if configured(context.settings.root) == (NAME, place):
+        return place.address
     _dvc(context, "remote", "add", "--quiet", "--local", "--force", "--default", NAME, place.address)
     for option, value in (("endpointurl", place.endpoint), ("profile", place.profile)):
         if value:

@@ -29,6 +29,12 @@ BELOW_STORE = "dvc"
 BLOCK_BYTES = 8 << 20
 """Bytes of one request for a large object."""
 _FILE = "file://"
+_S3_SETTINGS = {
+    "connect_timeout": 5,
+    "read_timeout": 20,
+    "retries": {"mode": "standard", "total_max_attempts": 2},  # s3fs itself tries five times
+    "s3": {"addressing_style": "path"},
+}
 
 
 class Place(NamedTuple):
@@ -42,7 +48,7 @@ class Place(NamedTuple):
 def place_of_store(store_url: str) -> Place | None:
     """Where data lies beside the blobs of a store; None for a store in memory."""
     if store_url.startswith(_FILE):
-        return Place(f"{store_url.removeprefix(_FILE).rstrip('/')}/{BELOW_STORE}")
+        return Place(str((Path(store_url.removeprefix(_FILE)) / BELOW_STORE).resolve()))
     parts = urlsplit(store_url)
     if parts.scheme != "s3":
         return None
@@ -51,12 +57,8 @@ def place_of_store(store_url: str) -> Place | None:
     return Place(f"s3://{parts.netloc}/{folder}", options.get("endpoint"), options.get("profile"))
 
 
-def remote_of_project(root: Path, store_url: str) -> DvcRemote | None:
-    """The default remote of `.dvc/config` (`config.local` over it), None without one, as a manifest records it.
-
-    The store's own place has no address of its own, and a folder inside the project is given from there, so that
-    equal releases on two machines have equal manifests.
-    """
+def configured(root: Path) -> tuple[str, Place] | None:
+    """Name and place of the default remote in `.dvc/config` (`config.local` over it), None without one."""
     config = ConfigParser(interpolation=None)
     try:
         config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"])
@@ -69,14 +71,26 @@ def remote_of_project(root: Path, store_url: str) -> DvcRemote | None:
     url = config.get(section, "url", fallback=None)
     if name is None or url is None:
         return None
-    endpoint = config.get(section, "endpointurl", fallback=None)
-    own = place_of_store(store_url)
     address = _public(url) if "://" in url else str((root / ".dvc" / url).resolve())
-    if own and address == (own.address if "://" in url else str(Path(own.address).resolve())):
+    endpoint, profile = (config.get(section, option, fallback=None) for option in ("endpointurl", "profile"))
+    return name, Place(address, _public(endpoint) if endpoint else None, profile)
+
+
+def remote_of_project(root: Path, store_url: str) -> DvcRemote | None:
+    """The default remote as a manifest records it, None without one.
+
+    The store's own place has no address of its own, and a folder inside the project is given from there, so that
+    equal releases on two machines have equal manifests.
+    """
+    found, own = configured(root), place_of_store(store_url)
+    if found is None:
+        return None
+    name, (address, endpoint, _) = found
+    if own and address == own.address:
         return DvcRemote(name=name, url=None)
-    if "://" not in url and Path(address).is_relative_to(root.resolve()):
+    if "://" not in address and Path(address).is_relative_to(root.resolve()):
         address = Path(address).relative_to(root.resolve()).as_posix()
-    return DvcRemote(name=name, url=address, endpoint=_public(endpoint) if endpoint else None)
+    return DvcRemote(name=name, url=address, endpoint=endpoint)
 
 
 def place_of_remote(remote: DvcRemote, root: Path) -> Place | None:
@@ -99,7 +113,8 @@ class DataRemote:
         self.address = place.address
         options: dict[str, Any] = {}
         if place.address.startswith("s3://"):
-            options = {"endpoint_url": place.endpoint, "profile": place.profile, "use_listings_cache": False}
+            options = {"endpoint_url": place.endpoint, "profile": place.profile, "use_listings_cache": False,
+                       "config_kwargs": _S3_SETTINGS}  # fmt: skip
         with self._answering("opened"):
             import fsspec  # type: ignore[import-untyped]
 

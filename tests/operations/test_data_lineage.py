@@ -27,22 +27,15 @@ from tests.operations.dvc_project import (
     data_manifest,
     environment,
     lineage,
-    make_dvc_project,
 )
 
 CLIP = f"{DATA}/audio/clip-3.wav"
 NEXT_STEP = "dvc checkout brings them back; dvc repro trains on what is there now"
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project that DVC made; tests work on copies."""
-    return make_dvc_project(tmp_path_factory.mktemp("dvc") / "project")
-
-
 @pytest.fixture
-def project(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "project"))
+def project(dvc_project: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(dvc_project, tmp_path / "project"))
 
 
 @pytest.fixture
