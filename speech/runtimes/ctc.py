@@ -191,7 +191,7 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load as load_safetensors
 
-    from speech.ctc.quantize import dequantize
+    from speech.quantize import dequantize
 
     try:
         return dequantize(load_safetensors(path.read_bytes()))

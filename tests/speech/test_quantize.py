@@ -11,7 +11,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from contracts.errors import Corrupt, Refused, WrongCall
-from speech.ctc.quantize import SCALE, Quantized, dequantize, plans, quantize, write_candidate
+from speech.quantize import SCALE, Quantized, dequantize, plans, quantize, write_candidate
 from speech.runtimes import load
 from tests.speech.ctc_samples import babbling, random_model, random_payload
 

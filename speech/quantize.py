@@ -1,4 +1,4 @@
-"""Quantized candidates: `python -m speech.ctc.quantize`, as the section `quantized` of params.yaml says.
+"""Quantized candidates: `python -m speech.quantize`, as the section `quantized` of params.yaml says.
 
 Purpose: the DVC stage `quantize`; a cheaper payload made from a trained one, to be judged slice by slice against it.
 Boundary: reads params.yaml and candidates/asr-commands/PARENT, writes candidates/asr-commands/VERSION.
