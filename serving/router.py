@@ -4,7 +4,8 @@ Boundary: reads pointers through the store it is handed; the decision for one re
 Source: release-algorithm R7, R9, B5; house.md "The way data flows".
 Invariants: a table is served only once every bundle it routes to has a worker that answers; until then the old table
 serves; a request or stream ends on the worker it began with; the pointer is the only authority; a store that is away
-changes nothing.
+changes nothing; versions only grow: a table that is older than one that was seen here, or than one the ledger has
+settled, is refused, so that an old valid table cannot be presented as the newest (fault 24).
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from contracts.digest import Digest
-from contracts.errors import SoundcheckError
+from contracts.errors import Refused, SoundcheckError
 from contracts.routing import POINTERS, Route, RouteTable, pointer_name, route
+from registry.ledger import Ledger
 from registry.store import Store
 from serving.bundles import Loaded
 from serving.link import ServingFailure
@@ -59,6 +61,8 @@ class Family:
     ) -> None:
         self.name = name
         self._pointer = pointer_name(name, pointers)
+        self._production = pointers == POINTERS
+        self._ledger: Ledger | None = None
         self.table: RouteTable | None = None
         self.target: RouteTable | None = None
         self.store_error = ""
@@ -90,7 +94,9 @@ class Family:
         try:
             pointer = await asyncio.to_thread(store.pointer, self._pointer)
             if pointer is not None and pointer.version != self._pointer_version:
-                self.aim(RouteTable.parse(pointer.content, where=self._pointer))
+                table = RouteTable.parse(pointer.content, where=self._pointer)
+                await asyncio.to_thread(self._refuse_replayed, store, table)
+                self.aim(table)
                 self._pointer_version = pointer.version
             self._looked, self.store_error = True, ""
         except Exception as error:
@@ -100,6 +106,23 @@ class Family:
             if what != self.store_error:
                 log.warning("%s: the pointer could not be read: %s", self.name, what)
             self.store_error = what
+
+    def _refuse_replayed(self, store: Store, table: RouteTable) -> None:
+        """Refused for a table of a version that is over, as this process or the ledger has seen (fault 24)."""
+        newest = self.target.version if self.target else -1
+        if self._production:
+            self._ledger = self._ledger or Ledger(store, self.name)
+            state = self._ledger.state()
+            moves = (*state.history[-1:], *state.slice_moves[-1:])  # each in the order of the pointer's versions
+            newest = max([newest, *(move.route_version or 0 for move in moves)])
+        if table.version < newest or (self.target and table.version == self.target.version and table != self.target):
+            raise Refused(
+                "the pointer has a route table that is over",
+                where=self._pointer,
+                got=f"version {table.version}",
+                expected=f"version {newest} or a later one",
+                next_step=f"soundcheck verify {self.name}; restore the store from its backup",
+            )
 
     async def follow(self, store: Store, poll_s: float) -> None:
         """Follow the pointer for ever."""
