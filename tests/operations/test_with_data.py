@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,18 +12,17 @@ import pytest
 import s3fs  # type: ignore[import-untyped]
 
 from contracts.errors import AlreadyExists, Corrupt, DependencyFailed, Refused
-from contracts.train_manifest import DvcRemote, TrainManifest
-from operations import data_push, keys
-from operations.with_data import RestoredData, restore_with_data
-from registry.dvc_objects import folder_digest, md5_of, object_key
+from contracts.train_manifest import DvcRemote
+from operations import data_push
+from operations.with_data import restore_with_data
+from registry.dvc_objects import folder_digest, md5_of
 from registry.dvc_remote import DataRemote, Place
 from registry.store import Store, s3
 from registry.store.local import LocalStore
 from registry.store.memory import MemoryStore
 from registry.store.s3 import open_s3
-from tests.operations import gated_releases
+from tests.operations.data_releases import FILES, UTTERANCES, Released
 from tests.operations.dvc_project import (
-    CLIPS,
     DATA,
     FAMILY,
     context_of,
@@ -33,13 +31,8 @@ from tests.operations.dvc_project import (
     lineage,
     summary,
 )
-from tests.operations.test_attest import Packaged
 from tests.registry.registry_parts import flipped, read_folder
 from tests.servers.seaweed import SERVING, S3Server, free_ports, running, s3_client
-
-UTTERANCES = CLIPS
-FILES = CLIPS + 2
-"""The clips, their manifest, and words.txt."""
 
 
 @pytest.fixture(scope="module")
@@ -51,41 +44,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def patched(patch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
     for name, value in variables.items():
         patch.setenv(name, value)
-
-
-class Released:
-    """A bundle whose train manifest names the data of `made`, the project that DVC made.
-
-    Args:
-        folder: of the installation; it has params.yaml and nothing else.
-        changes: go over the fields of the train manifest.
-    """
-
-    def __init__(self, made: Path, folder: Path, store: Store, **changes: Any) -> None:
-        self.context = context_of(folder, store)
-        folder.mkdir(exist_ok=True)
-        shutil.copyfile(made / "params.yaml", folder / "params.yaml")
-        keys.builder(self.context)
-        told = {"dvc": lineage(context_of(made)), "data": summary(context_of(made, store)), **changes}
-        plain = gated_releases._manifest
-
-        def manifest(payload: str, version: str) -> TrainManifest:
-            return plain(payload, version).model_copy(update=told)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(gated_releases, "_manifest", manifest)
-            self.bundle = Packaged(self.context, folder / "packaged").bundle
-        self.data = {f"corpus/{path}": content for path, content in read_folder(made / DATA).items()}
-        self.data["words.txt"] = (made / "words.txt").read_bytes()
-
-    def restore(self, into: Path) -> RestoredData:
-        return restore_with_data(self.context, FAMILY, self.bundle, into)[1]
-
-    def object(self, path: str) -> Path | str:
-        """Where the remote has a file of the data: a file, or a key of the bucket."""
-        md5 = hashlib.md5(self.data[path], usedforsecurity=False).hexdigest()
-        store, key = self.context.store, f"dvc/{object_key(md5)}"
-        return store.root / key if isinstance(store, LocalStore) else f"team/{key}"
 
 
 def push(made: Path, folder: Path, store: Store) -> None:
