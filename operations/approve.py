@@ -130,8 +130,9 @@ def decisions(context: Context, policy: FamilyPolicy, evidence_digest: Digest) -
 def outcome(context: Context, policy: FamilyPolicy, evidence_digest: Digest) -> Decision | None:
     """promote, hold or reject as the decisions stand, None while more are needed (R8.3)."""
     given = decisions(context, policy, evidence_digest)
-    quorum = max(policy.approvals.quorum, keys.ring(context).quorums.approver)
-    verdict = judge_decisions(given, quorum=quorum, mandatory=policy.approvals.mandatory, builder=keys.BUILDER)
+    verdict = judge_decisions(
+        given, quorum=_quorum(context, policy), mandatory=policy.approvals.mandatory, builder=keys.BUILDER
+    )
     if verdict.value == Value.PASS:
         missing = _unreviewed(context, evidence_digest, _reviewed(given))
         if missing:
@@ -140,6 +141,11 @@ def outcome(context: Context, policy: FamilyPolicy, evidence_digest: Digest) -> 
     if verdict.value == Value.FAIL:
         return "reject"
     return "hold" if given and given[-1].decision == "hold" else None
+
+
+def _quorum(context: Context, policy: FamilyPolicy) -> int:
+    """Approvals that are needed: what the policy asks for, and never fewer than the key ring does."""
+    return max(policy.approvals.quorum, keys.ring(context).quorums.approver)
 
 
 def rejection(context: Context, policy: FamilyPolicy, release: Digest, evidence_digest: Digest) -> Stopped:
@@ -163,7 +169,7 @@ def require_approval(context: Context, policy: FamilyPolicy, evidence_digest: Di
         raise Refused(
             f"the evidence is not approved ({decision or 'no answer yet'})",
             where=f"{policy.family}, evidence {short(evidence_digest)}",
-            expected=f"{policy.approvals.quorum} approval(s)",
+            expected=f"{_quorum(context, policy)} approval(s)",
             next_step=f"soundcheck approve {policy.family} --key KEY --evidence {evidence_digest} --decision promote",
         )
     _refuse_lapsed_waivers(context, policy.family, evidence_digest)

@@ -123,6 +123,35 @@ def test_hold_and_reject_need_no_review(context: Context) -> None:
     assert approve.outcome(context, release.policy, evidence) == "reject"
 
 
+def test_fault_36_the_key_ring_s_quorum_is_a_floor_that_no_policy_lowers(context: Context) -> None:
+    keys.set_quorums(context, approver=2)
+    release = GatedRelease(context, approvals={"mode": "signed", "quorum": 1, "timeout_s": 60})
+    assert release.policy.approvals.quorum == 1
+    evidence = release.ask_approval()
+    approve.record(context, FAMILY, evidence, decision="promote", key_name="anna", reviewed_slices=(RISKY,))
+    with pytest.raises(Refused) as raised:
+        approve.require_approval(context, release.policy, evidence)
+    assert raised.value.expected == "2 approval(s)"
+    approve.record(context, FAMILY, evidence, decision="promote", key_name="cleo", reviewed_slices=(RISKY,))
+    assert approve.require_approval(context, release.policy, evidence) == ["anna", "cleo"]
+
+
+@pytest.mark.parametrize(("change", "counts"), [("rotate", True), ("retired", True), ("compromised", False)])
+def test_fault_36_a_decision_whose_key_was_changed_later(change: str, counts: bool, context: Context) -> None:
+    release = GatedRelease(context)
+    evidence = release.ask_approval()
+    approve.record(context, FAMILY, evidence, decision="promote", key_name="anna", reviewed_slices=(RISKY,))
+    if change == "rotate":
+        keys.rotate(context, "anna")
+    else:
+        keys.revoke(context, "anna", "retired" if change == "retired" else "compromised")
+    if counts:
+        assert approve.require_approval(context, release.policy, evidence) == ["anna"]
+        return
+    with pytest.raises(Refused, match="the evidence is not approved"):
+        approve.require_approval(context, release.policy, evidence)
+
+
 def test_nothing_is_promoted_on_a_waiver_whose_key_was_revoked(context: Context) -> None:
     release = GatedRelease(context, quality=[WELSH])
     with pytest.raises(Stopped):
