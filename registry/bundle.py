@@ -20,7 +20,7 @@ from contracts.digest import Digest, sha256_bytes, short
 from contracts.errors import AlreadyExists, Corrupt, DependencyFailed, NotFound, SoundcheckError
 from contracts.train_manifest import FileEntry
 from registry.documents import put_document
-from registry.folders import Progress, changed, digest_file, digest_folder, each, survey
+from registry.folders import TRANSFERS, Progress, changed, digest_file, digest_folder, each, survey
 from registry.store import Store
 from registry.store.files import (
     SCRATCH_FOLDER,
@@ -29,6 +29,7 @@ from registry.store.files import (
     replace_file,
     scratch_folder,
     sweep,
+    sync_files,
     sync_folder,
 )
 
@@ -70,11 +71,11 @@ def freeze(store: Store, folder: Path, manifest: BundleManifest, on_progress: Pr
     sizes = {entry.sha256: entry.size for entry in manifest.files.values()}
 
     def put(digest: Digest) -> None:
-        if not store.has_blob(digest) and store.put_blob(folder / sources[digest]) != digest:
+        if not store.keep_blob(digest) and store.put_blob(folder / sources[digest]) != digest:
             raise changed(folder, [sources[digest]])
 
     done = 0
-    for digest, _ in each(sorted(sources), put):
+    for digest, _ in each(sorted(sources, key=lambda digest: -sizes[digest]), put, threads=TRANSFERS):
         done += sizes[digest]
         if on_progress:
             on_progress(done, sum(sizes.values()))
@@ -123,19 +124,24 @@ def _fill(store: Store, manifest: BundleManifest, folder: Path, on_progress: Pro
         needed.mkdir(parents=True, exist_ok=True)
 
     def copy(path: str) -> None:
-        store.copy_blob(manifest.files[path].sha256, folder / path)
+        store.copy_blob(manifest.files[path].sha256, folder / path, sync=False)
 
     done, total = 0, sum(entry.size for entry in manifest.files.values())
-    for path, _ in each(list(manifest.files), copy):
+    for path, _ in each(_largest_first(manifest), copy, threads=TRANSFERS):
         done += manifest.files[path].size
         if on_progress:
             on_progress(done, total)
+    sync_files(folder / path for path in manifest.files)
     for made in {
         folder,
         *folders,
         *(parent for leaf in folders for parent in leaf.parents if folder in parent.parents),
     }:
         sync_folder(made)
+
+
+def _largest_first(manifest: BundleManifest) -> list[str]:
+    return sorted(manifest.files, key=lambda path: -manifest.files[path].size)
 
 
 def _occupied(into: Path) -> AlreadyExists:
@@ -164,7 +170,7 @@ def verify(store: Store, digest: Digest) -> list[BundleFault]:
         return None if size == entry.size else ("corrupt", f"{size} bytes, the manifest says {entry.size}")
 
     blobs = list({(entry.sha256, entry.size): entry for entry in manifest.files.values()}.values())
-    wrong = {(entry.sha256, entry.size): fault for entry, fault in each(blobs, check) if fault}
+    wrong = {(entry.sha256, entry.size): fault for entry, fault in each(blobs, check, threads=TRANSFERS) if fault}
     faults = ((path, wrong.get((entry.sha256, entry.size))) for path, entry in sorted(manifest.files.items()))
     return [BundleFault(path, *fault) for path, fault in faults if fault]
 
@@ -184,7 +190,7 @@ def verify_folder(folder: Path, manifest: BundleManifest) -> list[BundleFault]:
     faults += [BundleFault(path, "extra", "not in the manifest") for path in present if path not in expected | unfit]
     absent = expected.keys() - present.keys() - unfit.keys()
     faults += [BundleFault(path, "missing", "not in the folder") for path in absent]
-    common = [path for path in present if path in expected and path not in unfit]
+    common = [path for path in _largest_first(manifest) if path in present and path not in unfit]
     for path, entry in each(common, lambda path: digest_file(folder, path, present[path])):
         if entry != expected[path]:
             faults.append(BundleFault(path, "changed", f"got {_words(entry)}, expected {_words(expected[path])}"))

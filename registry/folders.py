@@ -21,11 +21,13 @@ from typing import NamedTuple, TypeVar
 from contracts.bundle import path_fault
 from contracts.errors import Refused, WrongCall
 from contracts.train_manifest import FileEntry
-from registry.store.files import CHUNK_BYTES, disk
+from registry.store.files import disk, pour
 
 MAX_FILES = 10_000
 THREADS = 4
-"""Files digested or copied at once: SHA-256 and disk writes release the interpreter lock."""
+"""Files digested at once: SHA-256 releases the interpreter lock."""
+TRANSFERS = 8
+"""Files on their way to or from a store at once: they wait for a network or a disk more than they compute."""
 _NAMED = 10
 
 Progress = Callable[[int, int], None]
@@ -118,11 +120,9 @@ def digest_file(folder: Path, path: str, expected: Seen) -> FileEntry:
     """A file's content; raises Refused where it is no longer the file that was scanned (fault 27)."""
     with disk("a file could not be read", str(folder / path)):
         descriptor = os.open(folder / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb", buffering=0) as stream:
-            hasher, size = hashlib.sha256(), 0
-            while chunk := stream.read(CHUNK_BYTES):
-                hasher.update(chunk)
-                size += len(chunk)
+        with os.fdopen(descriptor, "rb", buffering=0):
+            hasher = hashlib.sha256()
+            size = pour(descriptor, hasher)
             if _seen(os.fstat(descriptor)) != expected or size != expected.size:
                 raise changed(folder, [path])
     return FileEntry(sha256=hasher.hexdigest(), size=size)
@@ -131,7 +131,8 @@ def digest_file(folder: Path, path: str, expected: Seen) -> FileEntry:
 def digest_folder(folder: Path) -> dict[str, FileEntry]:
     """Path -> content of every file, sorted; raises Refused where the folder changed meanwhile (fault 27)."""
     before = scan(folder)
-    entries = dict(each(list(before), lambda path: digest_file(folder, path, before[path])))
+    largest_first = sorted(before, key=lambda path: -before[path].size)
+    entries = dict(each(largest_first, lambda path: digest_file(folder, path, before[path])))
     after = scan(folder)
     different = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
     if different:
@@ -150,9 +151,14 @@ def changed(folder: Path, paths: Sequence[str]) -> Refused:
     )
 
 
-def each(items: Sequence[Item], work: Callable[[Item], Result]) -> Iterator[tuple[Item, Result]]:
-    """Do `work` for every item in a few threads; pairs as they are done. The first error ends it and is raised."""
-    with ThreadPoolExecutor(max_workers=THREADS) as pool:
+def each(
+    items: Sequence[Item], work: Callable[[Item], Result], *, threads: int = THREADS
+) -> Iterator[tuple[Item, Result]]:
+    """Do `work` for every item in a few threads; pairs as they are done. The first error ends it and is raised.
+
+    Hand large items over first: one that begins last is waited for by threads with nothing to do.
+    """
+    with ThreadPoolExecutor(max_workers=threads) as pool:
         waiting = {pool.submit(work, item): item for item in items}
         try:
             for done in as_completed(waiting):

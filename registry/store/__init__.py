@@ -23,6 +23,14 @@ class Pointer(NamedTuple):
     version: str
 
 
+class BlobInfo(NamedTuple):
+    """A blob as a listing has it: its size in bytes, and the Unix time of its last put by the store's own clock."""
+
+    digest: Digest
+    size: int
+    modified_s: float
+
+
 class Store(Protocol):
     """The store of one installation."""
 
@@ -44,11 +52,33 @@ class Store(Protocol):
         ...
 
     def put_blob(self, source: bytes | Path) -> Digest:
-        """Store content under its own digest; storing it again is free."""
+        """Store content under its own digest; storing it again is free.
+
+        Raises Refused for content under a tombstone, DependencyFailed for a blob that a collection is deleting.
+        """
         ...
 
     def has_blob(self, digest: Digest) -> bool:
-        """Whether the blob is there (its content is not read)."""
+        """Whether the blob is there (its content is not read); it may be garbage: who needs it calls keep_blob."""
+        ...
+
+    def keep_blob(self, digest: Digest) -> bool:
+        """Whether the blob is there; if so it counts as put now, so that no collection takes it for old.
+
+        Raises DependencyFailed for a blob that a collection is deleting at the moment (registry/store/keeping.py).
+        """
+        ...
+
+    def renew_blob(self, digest: Digest) -> bool:
+        """Make a blob as young as one that is put now; False where there is none. Others call keep_blob."""
+        ...
+
+    def blob_info(self, digest: Digest) -> BlobInfo | None:
+        """A blob's size and age, None where there is none."""
+        ...
+
+    def blobs(self) -> Iterator[BlobInfo]:
+        """Every blob, in no order; a listing, so one that was put meanwhile may be missing."""
         ...
 
     def check_blob(self, digest: Digest) -> int:
@@ -59,9 +89,10 @@ class Store(Protocol):
         """A blob's bytes, verified; NotFound or Corrupt."""
         ...
 
-    def copy_blob(self, digest: Digest, target: Path) -> None:
+    def copy_blob(self, digest: Digest, target: Path, *, sync: bool = True) -> None:
         """Write a blob to a new file, digested as it is written, then synced (S2).
 
+        Without `sync` the write-back has only begun: for callers that write many files and sync them together.
         Raises AlreadyExists for a target that is there; NotFound, Corrupt or DependencyFailed leave no file.
         """
         ...

@@ -15,13 +15,20 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from contracts.errors import AlreadyExists, DependencyFailed
 
-CHUNK_BYTES = 1 << 20
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+CHUNK_BYTES = 1 << 18
+"""Stays in the cache of a core between its digesting and its writing."""
+WRITE_BACK_BYTES = 8 << 20
+"""So much is written before the kernel is asked to begin with the disk: the sync at the end then finds little left."""
 SCRATCH_SUFFIX = ".part"
 SCRATCH_FOLDER = ".restore-"
 """How the names of temporary folders begin, so that a sweep of somebody's folder takes nothing else."""
@@ -56,9 +63,41 @@ def write_all(descriptor: int, content: bytes | memoryview) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
+def write_at(descriptor: int, content: bytes, start: int) -> None:
+    """Write every byte from offset `start` on, whoever writes elsewhere in the file, and begin its write-back."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.pwrite(descriptor, rest, start + len(content) - len(rest)) :]
+    begin_write_back(descriptor, start, start + len(content))
+
+
+def pour(source: int, hasher: _Hash, target: int | None = None) -> int:
+    """Digest a file from where its descriptor stands, writing it to another on the way; the bytes there were."""
+    buffer = memoryview(bytearray(min(CHUNK_BYTES, os.fstat(source).st_size + 1)))
+    size = begun = 0
+    while count := os.readv(source, [buffer]):
+        chunk = buffer[:count]
+        hasher.update(chunk)
+        size += count
+        if target is None:
+            continue
+        write_all(target, chunk)
+        if size - begun >= WRITE_BACK_BYTES:
+            begin_write_back(target, begun, size)
+            begun = size
+    return size
+
+
+def begin_write_back(descriptor: int, start: int, end: int) -> None:
+    """Let the kernel write a range to the disk now, without waiting for it (what is dirty stays in the page cache)."""
+    os.posix_fadvise(descriptor, start, end - start, os.POSIX_FADV_DONTNEED)
+
+
 @contextmanager
-def new_file(target: Path, *, mode: int = 0o644) -> Iterator[int]:
+def new_file(target: Path, *, mode: int = 0o644, sync: bool = True) -> Iterator[int]:
     """A descriptor to write a file that must not exist yet; synced at the end, and not left behind by an error.
+
+    Without `sync` its write-back has only begun, and `sync_files` is the caller's to call.
 
     Raises AlreadyExists, and DependencyFailed for what the disk refuses.
     """
@@ -69,11 +108,24 @@ def new_file(target: Path, *, mode: int = 0o644) -> Iterator[int]:
             raise AlreadyExists("a file is there already", where=str(target), expected="a new file") from None
         try:
             yield descriptor
-            os.fsync(descriptor)
+            if sync:
+                os.fsync(descriptor)
+            else:
+                begin_write_back(descriptor, 0, 0)  # 0: to its end
         except BaseException:
             with suppress(OSError):
                 target.unlink()
             raise
+        finally:
+            os.close(descriptor)
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """Make the content of files durable whose write-back has begun: one commit of the disk's journal does for most."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
         finally:
             os.close(descriptor)
 

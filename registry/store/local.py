@@ -11,27 +11,29 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from contracts.digest import Digest, sha256_bytes, short
 from contracts.errors import NotFound
-from registry.store import Pointer
+from registry.store import BlobInfo, Pointer
 from registry.store.errors import conflict, corrupt_blob, nested, taken
 from registry.store.files import (
-    CHUNK_BYTES,
     disk,
     exclusive,
     make_folder,
     new_file,
+    pour,
     replace_file,
     scratch_file,
     sweep,
     sync_folder,
     write_all,
 )
-from registry.store.keys import blob_key, check_key, check_prefix, pointer_key
+from registry.store.keeping import kept, put
+from registry.store.keys import BLOBS, blob_key, blob_of_key, check_key, check_prefix, pointer_key
 from registry.store.pointers import decode, encode
 
 _INTERNAL = ".local"
@@ -83,13 +85,44 @@ class LocalStore:
         target = self.root / blob_key(digest)
         with disk("the store could not write a blob", f"{self.url}, blob {short(digest)}"):
             self._writable(target)
-            if target.exists() or not self._publish(target, source):
+            if not put(self, digest, lambda: self._publish(target, source), time.time()):
                 self._settle(target)
         return digest
 
     def has_blob(self, digest: Digest) -> bool:
         """Whether the blob is there (its content is not read)."""
         return (self.root / blob_key(digest)).is_file()
+
+    def keep_blob(self, digest: Digest) -> bool:
+        """Whether the blob is there, durable; if so it counts as put now."""
+        there = kept(self, digest, time.time())
+        if there:
+            with disk("the store could not keep a blob", f"{self.url}, blob {short(digest)}"):
+                self._settle(self.root / blob_key(digest))
+        return there
+
+    def renew_blob(self, digest: Digest) -> bool:
+        """Make a blob as young as one that is put now; False where there is none."""
+        with disk("the store could not keep a blob", f"{self.url}, blob {short(digest)}"):
+            try:
+                os.utime(self.root / blob_key(digest))
+            except FileNotFoundError:
+                return False
+        return True
+
+    def blob_info(self, digest: Digest) -> BlobInfo | None:
+        """A blob's size and age, None where there is none."""
+        with disk("the store could not read a blob", f"{self.url}, blob {short(digest)}"):
+            try:
+                status = (self.root / blob_key(digest)).stat()
+            except FileNotFoundError:
+                return None
+        return BlobInfo(digest, status.st_size, status.st_mtime)
+
+    def blobs(self) -> Iterator[BlobInfo]:
+        """Every blob, in no order."""
+        digests = (blob_of_key(key) for key in self.list(BLOBS))
+        return (info for digest in digests if digest and (info := self.blob_info(digest)))
 
     def check_blob(self, digest: Digest) -> int:
         """Digest a blob where it lies and return its size in bytes; NotFound or Corrupt."""
@@ -101,9 +134,9 @@ class LocalStore:
         self._compare(sha256_bytes(content), digest)
         return content
 
-    def copy_blob(self, digest: Digest, target: Path) -> None:
+    def copy_blob(self, digest: Digest, target: Path, *, sync: bool = True) -> None:
         """Write a blob to a new file, digested as it is written, then synced (S2); NotFound or Corrupt, and no file."""
-        with new_file(target) as descriptor:
+        with new_file(target, sync=sync) as descriptor:
             self._pour(digest, descriptor)
 
     def delete_blob(self, digest: Digest) -> None:
@@ -196,30 +229,24 @@ class LocalStore:
             self._begin()
             with source.open("rb", buffering=0) as stream, scratch_file(self._parts) as (temporary, descriptor):
                 hasher = hashlib.sha256()
-                while chunk := stream.read(CHUNK_BYTES):
-                    hasher.update(chunk)
-                    write_all(descriptor, chunk)
+                pour(stream.fileno(), hasher, descriptor)
                 digest = hasher.hexdigest()
                 target = self.root / blob_key(digest)
                 self._writable(target)
-                if not self._link(temporary, descriptor, target):
+                if not put(self, digest, lambda: self._link(temporary, descriptor, target), time.time()):
                     self._settle(target)
         return digest
 
     def _pour(self, digest: Digest, descriptor: int | None) -> int:
         """Digest a blob, writing it to a descriptor on the way; its size in bytes."""
-        hasher, size = hashlib.sha256(), 0
+        hasher = hashlib.sha256()
         with disk("the store could not read a blob", f"{self.url}, blob {short(digest)}"):
             try:
                 stream = (self.root / blob_key(digest)).open("rb", buffering=0)
             except FileNotFoundError:
                 raise NotFound(f"no blob {short(digest)}", where=self.url) from None
             with stream:
-                while chunk := stream.read(CHUNK_BYTES):
-                    hasher.update(chunk)
-                    size += len(chunk)
-                    if descriptor is not None:
-                        write_all(descriptor, chunk)
+                size = pour(stream.fileno(), hasher, descriptor)
         self._compare(hasher.hexdigest(), digest)
         return size
 

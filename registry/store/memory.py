@@ -8,17 +8,19 @@ the answer of, or crash at call N for every N (faults 1, 6, 10, 12).
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 
 from contracts.digest import Digest, sha256_bytes, short
 from contracts.errors import DependencyFailed, NotFound
-from registry.store import Pointer
+from registry.store import BlobInfo, Pointer
 from registry.store.errors import conflict, corrupt_blob, nested, taken
 from registry.store.files import disk, new_file, write_all
-from registry.store.keys import blob_key, check_key, check_prefix, pointer_key
+from registry.store.keeping import kept, put
+from registry.store.keys import blob_key, blob_of_key, check_key, check_prefix, pointer_key
 
 
 class FaultKind(StrEnum):
@@ -35,17 +37,19 @@ class Crash(BaseException):
 
 
 class MemoryStore:
-    """A store of dictionaries.
+    """A store of dictionaries; `clock` gives the Unix time that blobs are dated with.
 
     Attributes:
         objects: key -> bytes, blobs at their blob key; tests may damage it.
         calls: how many calls have been made since it was created.
     """
 
-    def __init__(self, name: str = "memory") -> None:
+    def __init__(self, name: str = "memory", clock: Callable[[], float] = time.time) -> None:
         self.url = f"memory://{name}"
         self.objects: dict[str, bytes] = {}
         self.calls = 0
+        self._clock = clock
+        self._modified_s: dict[str, float] = {}
         self._pointers: dict[str, Pointer] = {}
         self._plan: dict[int, FaultKind] = {}
         self._lock = threading.RLock()
@@ -85,16 +89,49 @@ class MemoryStore:
         if isinstance(source, Path):
             with disk("the store could not write a blob", f"{self.url}, from {source}"):
                 source = source.read_bytes()
+        content, digest = source, sha256_bytes(source)
+        put(self, digest, lambda: self._put(blob_key(digest), content), self._clock())
+        return digest
+
+    def _put(self, key: str, content: bytes) -> bool:
         with self._call():
-            digest = sha256_bytes(source)
-            self.objects.setdefault(blob_key(digest), source)
-            return digest
+            wrote = self.objects.setdefault(key, content) is content
+            self._modified_s[key] = self._clock()
+            return wrote
 
     def has_blob(self, digest: Digest) -> bool:
         """Whether the blob is there (its content is not read)."""
         key = blob_key(digest)
         with self._call():
             return key in self.objects
+
+    def keep_blob(self, digest: Digest) -> bool:
+        """Whether the blob is there; if so it counts as put now."""
+        return kept(self, digest, self._clock())
+
+    def renew_blob(self, digest: Digest) -> bool:
+        """Make a blob as young as one that is put now; False where there is none."""
+        key = blob_key(digest)
+        with self._call():
+            if key not in self.objects:
+                return False
+            self._modified_s[key] = self._clock()
+            return True
+
+    def blob_info(self, digest: Digest) -> BlobInfo | None:
+        """A blob's size and age, None where there is none."""
+        key = blob_key(digest)
+        with self._call():
+            return self._info(digest, key) if key in self.objects else None
+
+    def blobs(self) -> Iterator[BlobInfo]:
+        """Every blob, in no order."""
+        with self._call():
+            named = [(blob_of_key(key), key) for key in self.objects]
+            return iter([self._info(digest, key) for digest, key in named if digest])
+
+    def _info(self, digest: Digest, key: str) -> BlobInfo:
+        return BlobInfo(digest, len(self.objects[key]), self._modified_s.get(key, 0.0))
 
     def check_blob(self, digest: Digest) -> int:
         """Digest a blob where it lies and return its size in bytes; NotFound or Corrupt."""
@@ -110,10 +147,10 @@ class MemoryStore:
             raise corrupt_blob(self.url, got, digest)
         return content
 
-    def copy_blob(self, digest: Digest, target: Path) -> None:
+    def copy_blob(self, digest: Digest, target: Path, *, sync: bool = True) -> None:
         """Write a blob to a new file, verified and synced (S2); NotFound or Corrupt, and no file."""
         content = self.read_blob(digest)
-        with new_file(target) as descriptor:
+        with new_file(target, sync=sync) as descriptor:
             write_all(descriptor, content)
 
     def delete_blob(self, digest: Digest) -> None:

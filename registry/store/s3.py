@@ -16,28 +16,36 @@ import io
 import os
 import random
 import secrets
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from contracts.digest import Digest, sha256_bytes, short
 from contracts.errors import DependencyFailed, NotFound, WrongCall
-from registry.store import Pointer
+from registry.store import BlobInfo, Pointer
 from registry.store.errors import conflict, corrupt_blob, nested, taken
-from registry.store.files import disk, new_file, write_all
-from registry.store.keys import blob_key, check_key, check_prefix, pointer_key
+from registry.store.files import disk, new_file, write_at
+from registry.store.keeping import kept, put
+from registry.store.keys import BLOBS, blob_key, blob_of_key, check_key, check_prefix, pointer_key
 from registry.store.pointers import decode, encode
 
 PART_BYTES = 8 << 20
 """Bytes a part of a large blob; smaller blobs are one request."""
 PARTS_AT_ONCE = 8
-"""Parts of one blob under way at a time; so much of it is in memory at most, times PART_BYTES."""
+"""Parts of one blob under way at a time."""
+PARTS_IN_MEMORY = 16
+"""Parts of all blobs that one store downloads at a time, so that memory stays bounded however many are large."""
+UNFINISHED_S = 24 * 3600.0
+"""Age after which an upload that was begun and never ended is a dead writer's."""
 CONNECT_S, READ_S = 5, 60
 """Seconds for a connection, for an answer: contended conditional PUTs of some servers take up to 6 s."""
 ATTEMPTS = 6
@@ -68,6 +76,7 @@ class S3Store:
         self.client = client
         self._root = prefix.strip("/") + "/" if prefix.strip("/") else ""
         self._folders: set[str] = set()
+        self._slots = threading.BoundedSemaphore(PARTS_IN_MEMORY)
 
     def create(self, key: str, content: bytes) -> None:
         """Write an object once. Equal bytes again: no error. Other bytes: AlreadyExists."""
@@ -96,40 +105,76 @@ class S3Store:
         """Store content under its own digest; storing it again is free."""
         if isinstance(source, bytes):
             digest = sha256_bytes(source)
-            if not self.has_blob(digest):
-                self._put_once(blob_key(digest), source)
+            put(self, digest, lambda: self._put_once(blob_key(digest), source), time.time())
             return digest
         with disk("the store could not write a blob", f"{self.url}, from {source}"), source.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if not self.has_blob(digest):
-                file.seek(0)
-                self._upload(blob_key(digest), file, digest)
+            file.seek(0)
+            put(self, digest, lambda: self._upload(blob_key(digest), file, digest), time.time())
         return digest
 
     def has_blob(self, digest: Digest) -> bool:
         """Whether the blob is there (its content is not read)."""
         return self._size(blob_key(digest)) is not None
 
+    def keep_blob(self, digest: Digest) -> bool:
+        """Whether the blob is there; if so it counts as put now."""
+        return kept(self, digest, time.time())
+
+    def renew_blob(self, digest: Digest) -> bool:
+        """Make a blob as young as one that is put now (a copy onto itself, on the server); False where there is none."""
+        key = blob_key(digest)
+        arguments = {"Bucket": self.bucket, "Key": self.full_key(key), "MetadataDirective": "REPLACE"}
+        source = {"Bucket": self.bucket, "Key": self.full_key(key)}
+        with self._request("the store could not keep a blob", key):
+            return self._found(lambda: self.client.copy_object(CopySource=source, **arguments)) is not None
+
+    def blob_info(self, digest: Digest) -> BlobInfo | None:
+        """A blob's size and age, None where there is none."""
+        head = self._head(blob_key(digest))
+        return None if head is None else BlobInfo(digest, int(head["ContentLength"]), head["LastModified"].timestamp())
+
+    def blobs(self) -> Iterator[BlobInfo]:
+        """Every blob, in no order."""
+        prefix = self._root + BLOBS
+        with self._request("the store could not be listed", BLOBS):
+            for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+                for entry in page.get("Contents", ()):
+                    if digest := blob_of_key(entry["Key"].removeprefix(self._root)):
+                        yield BlobInfo(digest, int(entry["Size"]), entry["LastModified"].timestamp())
+
     def check_blob(self, digest: Digest) -> int:
         """Digest a blob where it lies, in bounded memory, and return its size in bytes; NotFound or Corrupt."""
-        return self._pour(digest, lambda _chunk: None)
+        return sum(len(chunk) for chunk in self._chunks(digest))
 
     def read_blob(self, digest: Digest) -> bytes:
         """A blob's bytes, verified; NotFound or Corrupt."""
-        content = io.BytesIO()
-        self._pour(digest, content.write)
-        return content.getvalue()
+        return b"".join(self._chunks(digest))
 
-    def copy_blob(self, digest: Digest, target: Path) -> None:
+    def copy_blob(self, digest: Digest, target: Path, *, sync: bool = True) -> None:
         """Write a blob to a new file, digested as it is written, then synced (S2); NotFound or Corrupt, and no file."""
-        with new_file(target) as descriptor:
-            self._pour(digest, lambda chunk: write_all(descriptor, chunk))
+        with new_file(target, sync=sync) as descriptor:
+            for _ in self._chunks(digest, descriptor):
+                pass
 
     def delete_blob(self, digest: Digest) -> None:
         """Remove a blob; one that is not there is no error."""
         key = blob_key(digest)
         with self._request("the store could not remove a blob", key):
             self.client.delete_object(Bucket=self.bucket, Key=self.full_key(key))
+
+    def abort_incomplete(self, *, older_than_s: float = UNFINISHED_S) -> int:
+        """End the uploads in parts that a dead writer left, which cost storage and are in no listing; how many."""
+        prefix, ended = f"{self._root}{BLOBS}", 0
+        with self._request("unfinished uploads could not be ended", prefix):
+            pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix)
+            for upload in [one for page in pages for one in page.get("Uploads", ())]:
+                if (datetime.now(UTC) - upload["Initiated"]).total_seconds() >= older_than_s:
+                    self.client.abort_multipart_upload(
+                        Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                    )
+                    ended += 1
+        return ended
 
     def pointer(self, name: str) -> Pointer | None:
         """A pointer's content and version, None before its first swap; Corrupt when its bytes are not as written."""
@@ -179,9 +224,12 @@ class S3Store:
 
     def _size(self, key: str) -> int | None:
         """Bytes of an object, None where there is none."""
+        head = self._head(key)
+        return None if head is None else int(head["ContentLength"])
+
+    def _head(self, key: str) -> Any:
         with self._request("the store could not read", key):
-            answer = self._found(lambda: self.client.head_object(Bucket=self.bucket, Key=self.full_key(key)))
-        return None if answer is None else int(answer["ContentLength"])
+            return self._found(lambda: self.client.head_object(Bucket=self.bucket, Key=self.full_key(key)))
 
     def _found(self, request: Callable[[], Answer]) -> Answer | None:
         """The answer, None for 404."""
@@ -244,45 +292,73 @@ class S3Store:
                 ),
             )  # fmt: skip
 
-    def _pour(self, digest: Digest, write: Callable[[bytes], object]) -> int:
-        """Hand a blob's bytes on in order, digesting them; its size in bytes.
+    def _chunks(self, digest: Digest, target: int | None = None) -> Iterator[bytes]:
+        """A blob's bytes in order; with a descriptor each chunk stands in that file by the time it is handed out.
 
-        A large blob comes in parts, several at once: a thread a part, handed on in order as they come.
+        A large blob comes in parts, several at once, each written by the thread that fetched it. Raises NotFound, and
+        at the end Corrupt where the bytes are not the blob's own.
         """
-        key = blob_key(digest)
-        size = self._size(key)
-        if size is None:
-            raise NotFound(f"no blob {short(digest)}", where=self.url)
         hasher = hashlib.sha256()
-        for chunk in self._small(key) if size <= PART_BYTES else self._parts(key, size):
+        first, size = self._first_part(digest)
+        if target is not None:
+            self._write(target, first, 0)
+        for chunk in chain((first,), self._parts(blob_key(digest), range(len(first), size, PART_BYTES), size, target)):
             hasher.update(chunk)
-            with disk("a blob could not be written", f"{self.url}, blob {short(digest)}"):
-                write(chunk)
+            yield chunk
         if hasher.hexdigest() != digest:
             raise corrupt_blob(self.url, hasher.hexdigest(), digest)
-        return size
 
-    def _small(self, key: str) -> Iterator[bytes]:
-        yield self._get(key, f"no blob at {key}")
+    def _write(self, target: int, content: bytes, start: int) -> None:
+        with disk("a blob could not be written", self.url):
+            write_at(target, content, start)
 
-    def _parts(self, key: str, size: int) -> Iterator[bytes]:
-        starts = iter(range(0, size, PART_BYTES))
-        under_way: deque[Future[bytes]] = deque()
-        with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
-            for start in starts:
-                under_way.append(pool.submit(self._part, key, start, min(start + PART_BYTES, size)))
-                if len(under_way) == PARTS_AT_ONCE:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-
-    def _part(self, key: str, start: int, end: int) -> bytes:
+    def _first_part(self, digest: Digest) -> tuple[bytes, int]:
+        """The first part of a blob and how many bytes it has in all: one request for all but large blobs."""
+        key = blob_key(digest)
         with self._request("the store could not read a blob", key):
-            answer = self.client.get_object(
-                Bucket=self.bucket, Key=self.full_key(key), Range=f"bytes={start}-{end - 1}"
-            )
+            answer = self._found(lambda: self._ranged(key, 0, PART_BYTES))
+            if answer is None:
+                raise NotFound(f"no blob {short(digest)}", where=self.url)
             content: bytes = answer["Body"].read()
-            return content
+        return content, int(answer.get("ContentRange", f"/{len(content)}").rpartition("/")[2])
+
+    def _parts(self, key: str, starts: range, size: int, target: int | None) -> Iterator[bytes]:
+        """The parts that begin at `starts`, in order, as many under way as there is memory for."""
+        if not starts:
+            return
+        waiting, under_way = deque(starts), deque[Future[bytes]]()
+        with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
+            try:
+                while waiting or under_way:
+                    while waiting and len(under_way) < PARTS_AT_ONCE and self._slots.acquire(blocking=not under_way):
+                        start = waiting.popleft()
+                        end = min(start + PART_BYTES, size)
+                        under_way.append(pool.submit(self._part, key, start, end, target))
+                    yield under_way[0].result()
+                    under_way.popleft()
+                    self._slots.release()
+            finally:
+                for _ in under_way:
+                    self._slots.release()
+
+    def _part(self, key: str, start: int, end: int, target: int | None) -> bytes:
+        with self._request("the store could not read a blob", key):
+            content: bytes = self._ranged(key, start, end)["Body"].read()
+        if target is not None:
+            self._write(target, content, start)
+        return content
+
+    def _ranged(self, key: str, start: int, end: int) -> Any:
+        """Bytes `start` to before `end` of an object, all there are where it has fewer."""
+        from botocore.exceptions import ClientError
+
+        where = {"Bucket": self.bucket, "Key": self.full_key(key)}
+        try:
+            return self.client.get_object(**where, Range=f"bytes={start}-{end - 1}")
+        except ClientError as error:
+            if start == 0 and _status(error) == 416:  # an empty object has no first byte
+                return self.client.get_object(**where)
+            raise
 
     def _check_nesting(self, key: str) -> None:
         """S3 has no folders, other stores have: a key that is both would not survive a move between them."""
@@ -377,7 +453,8 @@ def settings() -> Any:
         connect_timeout=CONNECT_S,
         read_timeout=READ_S,
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-        max_pool_connections=4 * PARTS_AT_ONCE,
+        max_pool_connections=2 * PARTS_IN_MEMORY,
+        response_checksum_validation="when_required",  # every byte is digested here already
         s3={"addressing_style": "path"},
     )
 
