@@ -160,7 +160,7 @@ class Statistics(Part):
     replicates: PositiveInt
     seed: int
     stream_utterances: PositiveInt = 600
-    timed_utterances: PositiveInt = 60
+    timed_utterances: PositiveInt = 120
     chunk_ms: PositiveInt = 100
 
 

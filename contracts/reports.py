@@ -197,6 +197,8 @@ class TimingReport(Document):
     stable_peak_memory_mb: NonNegativeFloat | None = None
     stable_cost_usd_per_audio_hour: NonNegativeFloat | None = None
     utterances: NonNegativeInt = 0
+    stream_faults: tuple[str, ...] = ()
+    """What shows that the candidate's stream was not computed from its chunks (speech/honesty.py)."""
     timeline: Digest | None = None
     """A StreamTimeline document, where a pack's consent lets a transcript be shown."""
 
@@ -270,6 +272,8 @@ class GateReport(Document):
     manual_review: tuple[str, ...] = ()
     waivers: tuple[Digest, ...] = ()
     policy_changes: tuple[str, ...] = ()
+    exchanged: tuple[Comparison, ...] = ()
+    """Comparisons of the score report as a saving left them, where it changed them."""
     exchange: tuple[str, ...] = ()
     """Cost against quality in sentences: what the candidate saves, and what which slice pays for it."""
 

@@ -158,8 +158,11 @@ def serving_gate(timing: TimingReport, budgets: ServingGate) -> Gate:
             limit=budgets.cost_usd_per_audio_hour,
         ),
     ]
+    honest = [
+        Given(Verdict(value=Value.FAIL, reasons=(f"the stream is not one: {fault}",))) for fault in timing.stream_faults
+    ]
     against_stable = [] if timing.stable_payload is None else _regressions(timing, budgets)
-    return AllOf([gate for gate in [*own, *against_stable] if gate is not None])
+    return AllOf([gate for gate in [*honest, *own, *against_stable] if gate is not None])
 
 
 def _p95(label: str, measured: Quantiles | None, limit: float | None) -> Gate | None:
@@ -259,6 +262,7 @@ def gate(
             sorted(name for name, one in signed.items() if any(_waives(one, row, score) for row in comparisons))
         ),
         policy_changes=policy_changes(previous, policy) if previous else (),
+        exchanged=tuple(row for row, before in zip(comparisons, score.comparisons, strict=True) if row != before),
         exchange=(*exchange.sentences(comparisons, timing, policy.exchange), *exchange.frontier(models)),
     )
 

@@ -2,7 +2,8 @@
 
 Boundary: runs models in processes of their own, alone on the machine; puts one document in the store.
 Invariants: candidate and stable are measured in the same pass, taking turns utterance by utterance; peak memory is that
-of a process that loads one payload and nothing else; a transcript is shown only where the pack's consent allows it.
+of a process that loads one payload and nothing else; what streams is shown to stream before its delays count; a
+transcript is shown only where the pack's consent allows it.
 """
 
 from __future__ import annotations
@@ -19,12 +20,18 @@ from operations import compute
 from operations.context import Context, put
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
     from evalpacks.pack import Pack
 
 WARM_UP = 5
 """Utterances heard before anything is measured: caches are filled, lazy parts of an engine are loaded."""
+
+
+CHUNKS = 5
+"""Chunks that an utterance has at least where a stream is shown to be one; a very short one is cut finer."""
 
 
 class Measured(NamedTuple):
@@ -55,18 +62,21 @@ def timing_report(
     steps = len(folders) + 1
     context.progress("timing pass", 0, steps)
     memory = {}
+    faults: dict[str, tuple[str, ...]] = {}
     for done, (name, folder) in enumerate(folders.items(), 1):
-        memory[name] = compute.alone(_peak_memory_mb, folder, sample.head(WARM_UP), pack.root)
+        memory[name], faults[name] = compute.alone(_alone, folder, sample, pack.root, settings.chunk_ms)
         context.progress("timing pass", done, steps)
     tables, timeline = compute.alone(_time, dict(folders), sample, pack, settings)
     context.progress("timing pass", steps, steps)
-    measured = {name: _measured(tables[name], memory[name], policy.envelope) for name in folders}
+    speakers = sample["speaker"].to_numpy()
+    measured = {name: _measured(tables[name], speakers, memory[name], policy.envelope) for name in folders}
     return TimingReport(
         family=policy.family,
         payload_digest=payload_digest,
         stable_payload=stable_payload,
         utterances=count,
         timeline=put(context, timeline)[0] if timeline else None,
+        stream_faults=faults["candidate"],
         **measured["candidate"]._asdict(),
         **_of_stable(measured.get("stable")),
     )
@@ -77,12 +87,22 @@ def _of_stable(measured: Measured | None) -> dict[str, Any]:
     return {f"stable_{name}": value for name, value in figures.items()}
 
 
-def _peak_memory_mb(payload: Path, utterances: pd.DataFrame, root: Path) -> float:
+def _alone(payload: Path, sample: pd.DataFrame, root: Path, chunk_ms: int) -> tuple[float, tuple[str, ...]]:
+    """Peak memory (MB), and what shows that a stream does not hear, of a payload in a process that loads it alone."""
+    from speech.honesty import check_causal
     from speech.memory import peak_memory_mb
-    from speech.run import run_pack
+    from speech.run import read_audio, run_pack
 
-    run_pack(compute.runtime(payload), utterances, root)
-    return peak_memory_mb()
+    runtime = compute.runtime(payload)
+    run_pack(runtime, sample.head(WARM_UP), root)
+    memory_mb = peak_memory_mb()
+    if not runtime.streaming:
+        return memory_mb, ()
+    unheard = sample.iloc[WARM_UP:] if len(sample) > WARM_UP else sample
+    longest = unheard.nlargest(1, "duration_s").to_dict("records")[0]
+    audio = read_audio(root / str(longest["path"]), runtime.sample_rate_hz)
+    shortest_ms = int(audio.size / runtime.sample_rate_hz * 1000 / CHUNKS)
+    return memory_mb, check_causal(runtime, audio, chunk_ms=min(chunk_ms, shortest_ms))
 
 
 def _time(
@@ -116,17 +136,24 @@ def _timeline(payload: Path, pack: Pack, chunk_ms: int) -> StreamTimeline | None
     )
 
 
-def _measured(table: pd.DataFrame, peak_memory_mb: float, envelope: ResourceEnvelope) -> Measured:
+def _measured(
+    table: pd.DataFrame, speakers: npt.NDArray[np.object_], peak_memory_mb: float, envelope: ResourceEnvelope
+) -> Measured:
+    """A payload's figures; intervals take the speakers for independent, not their utterances (U1)."""
+    from evalpacks.matching import speaker_codes
     from evalpacks.metrics.cost import cost_usd_per_audio_hour
     from evalpacks.metrics.latency import quantiles, real_time_factor
 
     def distribution(column: str) -> Quantiles | None:
-        values = table[column].dropna()
-        return quantiles(values) if len(values) else None
+        there = table[column].notna().to_numpy()
+        codes = speaker_codes([str(name) for name in speakers[there]])
+        return quantiles(table[column].to_numpy()[there], speakers=codes) if there.any() else None
 
+    final = distribution("final_ms")
+    assert final is not None
     rtf = real_time_factor(table["compute_s"], table["audio_s"])
     return Measured(
-        final_ms=quantiles(table["final_ms"]),
+        final_ms=final,
         first_partial_ms=distribution("first_partial_ms"),
         first_stable_ms=distribution("first_stable_ms"),
         endpoint_ms=distribution("endpoint_ms"),

@@ -66,7 +66,7 @@ def release_view(context: Context, family: str, release: str, links: dict[str, s
         manifest=manifest,
         train=document(TrainManifest, "capture", "train_manifest"),
         entry=document(RegistryEntry, "register", "registry_entry"),
-        score=document(ScoreReport, "score", "score_report"),
+        score=_as_gated(document(ScoreReport, "score", "score_report"), gate),
         timing=timing,
         safety=document(SafetyReport, "score", "safety_report"),
         gate=gate,
@@ -87,6 +87,15 @@ def release_view(context: Context, family: str, release: str, links: dict[str, s
         rollback_packet=_packet(context, manifest),
         new_bytes=_new_bytes(done["capture"], done["package"]) if "package" in done else None,
     )
+
+
+def _as_gated(score: ScoreReport | None, gate: GateReport | None) -> ScoreReport | None:
+    """The scores as the gates saw them: a saving may have widened margins."""
+    if score is None or gate is None or not gate.exchanged:
+        return score
+    changed = {(row.pack, row.slice, row.metric, row.baseline): row for row in gate.exchanged}
+    rows = (changed.get((row.pack, row.slice, row.metric, row.baseline), row) for row in score.comparisons)
+    return score.model_copy(update={"comparisons": tuple(rows)})
 
 
 def _new_bytes(*events: LedgerEvent) -> int:

@@ -8,7 +8,6 @@ one that does not hold is said and left out, it stops nothing else.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -135,15 +134,9 @@ def stopping(context: Context, family: str, inputs: Mapping[str, Digest]) -> lis
 
 def commands(family: str, rows: list[Comparison]) -> list[str]:
     """The command that waives each Inconclusive comparison."""
-    return [_command(family, subject_of(row)) for row in rows if row.verdict.value == Value.INCONCLUSIVE]
+    from pages.reading import waive_line
 
-
-def _command(family: str, subject: Subject) -> str:
-    against = " --baseline parent" if subject.baseline == "parent" else ""
-    return (
-        f"soundcheck waive {family} --key KEY --pack {shlex.quote(subject.pack)} --slice {shlex.quote(subject.slice)} "
-        f"--metric {subject.metric}{against} --reason TEXT"
-    )
+    return [waive_line(family, row) for row in rows if row.verdict.value == Value.INCONCLUSIVE]
 
 
 def waiting(context: Context, family: str) -> list[str]:

@@ -158,3 +158,10 @@ def test_a_family_that_does_not_stream_has_no_first_partial(policy: FamilyPolicy
     verdict = serving_gate(timing(first_partial_ms=None), budgets).judge()
     assert verdict.value == Value.PASS
     assert len(verdict.reasons) == 4
+
+
+def test_a_stream_that_is_none_fails_whatever_its_delays(policy: FamilyPolicy) -> None:
+    fault = "a partial at 0.50 s changes with audio that comes later"
+    verdict = serving_gate(timing(stream_faults=(fault,)), policy.serving).judge()
+    assert verdict.value == Value.FAIL
+    assert verdict.reasons[0] == f"the stream is not one: {fault}"
