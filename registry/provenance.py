@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from contracts.bundle import BundleManifest
-from contracts.digest import Digest
+from contracts.digest import Digest, canonical_json
 from contracts.errors import Corrupt
 from contracts.reports import GateReport, ScoreReport
 from contracts.train_manifest import TrainManifest
@@ -143,13 +143,15 @@ def check_provenance(predicate: Mapping[str, Any]) -> None:
 
 
 def differences(stated: JsonValue, expected: JsonValue, where: str = "") -> list[str]:
-    """Where a predicate says something else than the documents, as paths of fields; [] means equal."""
+    """Where a predicate says something else than the documents, as paths of fields; [] means the same JSON."""
     if isinstance(stated, dict) and isinstance(expected, dict):
-        names = sorted(stated.keys() | expected.keys())
-        nothing: JsonValue = None
-        pairs = [(f"{where}.{name}".lstrip("."), stated.get(name, nothing), expected.get(name)) for name in names]
-        return [fault for path, left, right in pairs for fault in differences(left, right, path)]
+        faults = []
+        for name in sorted(stated.keys() | expected.keys()):
+            path = f"{where}.{name}".lstrip(".")
+            both = name in stated and name in expected
+            faults += differences(stated[name], expected[name], path) if both else [path]
+        return faults
     if isinstance(stated, list) and isinstance(expected, list) and len(stated) == len(expected):
         rows = zip(stated, expected, strict=True)
         return [fault for at, (left, right) in enumerate(rows) for fault in differences(left, right, f"{where}[{at}]")]
-    return [] if stated == expected else [where]
+    return [] if canonical_json(stated) == canonical_json(expected) else [where]
