@@ -20,11 +20,12 @@ from contracts.digest import Digest, canonical_json
 from contracts.errors import Refused
 from contracts.policy import FamilyPolicy
 from contracts.registry_entry import RegistryEntry
-from contracts.reports import ScoreReport
+from contracts.reports import SafetyReport, ScoreReport
 from contracts.train_manifest import TrainManifest
-from operations import compute
+from operations import compute, rollback_packet
 from operations.attest import attest
 from operations.context import Context, once
+from operations.mirror import follow
 from operations.packs import required_packs
 from operations.payload import materialise
 from operations.safety import SAFETY_FILTERS
@@ -75,7 +76,9 @@ def package(
             "new_bytes": new_bytes,
         }
 
-    return once(context, family=family, release=captured["release"], step="package", inputs=inputs, body=body)
+    outputs = once(context, family=family, release=captured["release"], step="package", inputs=inputs, body=body)
+    follow(context, family)
+    return outputs
 
 
 def _fill(context: Context, folder: Path, manifest: TrainManifest, inputs: dict[str, Digest]) -> None:
@@ -95,7 +98,10 @@ def _fill(context: Context, folder: Path, manifest: TrainManifest, inputs: dict[
     context.store.copy_blob(inputs["safety_report"], folder / "reports" / "safety.json")
     context.store.copy_blob(inputs["model_card"], folder / "MODEL_CARD.md")
     score = get_document(context.store, ScoreReport, inputs["score_report"])
-    _write(folder / "rollback_packet.json", rollback_packet(manifest.version, entry, policy, score))
+    safety = get_document(context.store, SafetyReport, inputs["safety_report"])
+    (folder / rollback_packet.PACKET).write_bytes(
+        rollback_packet.make(rollback_packet.Documents(manifest, entry, policy, score, safety)).canonical()
+    )
     _golden(context, folder, manifest.family, payload, policy)
 
 
@@ -132,28 +138,3 @@ def _golden(context: Context, folder: Path, family: str, payload: Path, policy: 
         )
     golden = Golden(max_word_edits=policy.staging.golden_max_word_edits, fixtures=tuple(fixtures))
     (folder / "golden" / "golden.json").write_bytes(golden.canonical())
-
-
-def rollback_packet(version: str, entry: RegistryEntry, policy: FamilyPolicy, score: ScoreReport) -> dict[str, object]:
-    """What on-call needs at 2 AM without the author (coverage 28)."""
-    family = policy.family
-    thresholds = {name: metric.model_dump(exclude_defaults=True) for name, metric in policy.canary.metrics.items()}
-    weakest = sorted(
-        (row for row in score.comparisons if row.candidate.rate is not None), key=lambda row: -(row.candidate.rate or 0)
-    )
-    return {
-        "version": f"{family} {version}",
-        "flag": f"route table of {family} (pointer families/{family})",
-        "owner": entry.owner,
-        "on_call": entry.on_call,
-        "rollback_target": entry.rollback_target,
-        "cohort": policy.canary.cohort,
-        "thresholds": thresholds,
-        "known_risks": [f"{row.slice}: WER {row.candidate.rate:.1%}" for row in weakest[:3]],
-        "command": f'soundcheck rollback {family} --key KEY --reason "..."',
-        "compatibility": f"{entry.input_schema}; {entry.output_schema}",
-        "cache": "the target is kept warm by every gateway; nothing is loaded at the switch",
-        "verification": f"soundcheck status {family} --json",
-        "customer_message": "We have returned to the previous version of the speech service; no action is needed.",
-        "criteria_to_enable_again": "a new release whose gates and canary pass on the slice that was hurt",
-    }
