@@ -15,6 +15,8 @@ The steps and fields that are read:
                                 sequence of the START it settles, data["route_version"] the version of its route table
     condemn COMPLETE            outputs {"bundle"}
     freeze, unfreeze COMPLETE
+    collect COMPLETE            outputs {"bundle"} where there is one; data {"release"}
+    erase, consent COMPLETE     data["unusable"]: bundles that cannot run without the erased blob
     abort COMPLETE              stops its release
     any event of a release      data {"version"}; inputs or outputs {"payload"}, or data {"payload_digest"}
 """
@@ -103,6 +105,8 @@ class ReleaseState:
         releases: how far each release has come, the one with the newest event last; at most KEPT_RELEASES.
         packaged: bundle -> version, for every bundle that was ever packaged.
         open_intents: promote and rollback STARTs without an outcome, oldest first.
+        collected: release, or bundle, whose files garbage collection took -> when (UTC, for people).
+        erased: bundles that lack a file they run from, by a tombstone (S5).
     """
 
     family: str = ""
@@ -117,6 +121,8 @@ class ReleaseState:
     packaged: Mapping[Digest, str] = field(default_factory=dict)
     releases: Mapping[str, ReleaseProgress] = field(default_factory=dict)
     open_intents: tuple[LedgerEvent, ...] = ()
+    collected: Mapping[str, str] = field(default_factory=dict)
+    erased: frozenset[Digest] = frozenset()
 
     def promoted_at(self, bundle: Digest) -> int | None:
         """Sequence of a bundle's newest promotion (its first move where it has none); None: never stable (B2)."""
@@ -149,6 +155,8 @@ class _Folding:
         self._packaged = dict(start.packaged)
         self._releases = dict(start.releases)
         self._intents = {event.sequence: event for event in start.open_intents}
+        self._collected = dict(start.collected)
+        self._erased = set(start.erased)
 
     def apply(self, event: LedgerEvent) -> None:
         self._family = event.family
@@ -181,12 +189,21 @@ class _Folding:
         bundle = event.outputs.get("bundle")
         if event.step in ("freeze", "unfreeze"):
             self._frozen = event.step == "freeze"
+        elif event.step == "collect":
+            self._collected |= dict.fromkeys(filter(None, (_text(event.data.get("release")), bundle)), event.at)
+        elif event.step in ("erase", "consent"):
+            self._erase(event)
         elif bundle and event.step == "package":
             self._packaged[bundle] = self._version(event, bundle)
         elif bundle and event.step == "condemn":
             self._condemned.add(bundle)
         elif bundle and event.step in MOVES:
             self._move(event, bundle)
+
+    def _erase(self, event: LedgerEvent) -> None:
+        named = event.data.get("unusable")
+        bundles = {str(bundle) for bundle in named} if isinstance(named, list) else set()
+        self._erased = self._erased | bundles if event.step == "erase" else self._erased - bundles
 
     def _move(self, event: LedgerEvent, bundle: Digest) -> None:
         move = Promotion(
@@ -244,6 +261,8 @@ class _Folding:
             packaged=self._packaged,
             releases=self._releases,
             open_intents=tuple(self._intents.values()),
+            collected=self._collected,
+            erased=frozenset(self._erased),
         )
 
 

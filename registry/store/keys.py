@@ -58,6 +58,12 @@ def blob_key(digest: Digest) -> str:
     return f"{BLOBS}{digest[:2]}/{digest[2:]}"
 
 
+def blob_of_key(key: str) -> Digest | None:
+    """The digest of the blob that lies at a key; None for any other key."""
+    digest = key.removeprefix(BLOBS).replace("/", "", 1)
+    return digest if _DIGEST.fullmatch(digest) and blob_key(digest) == key else None
+
+
 def pointer_key(name: str) -> str:
     """Where a pointer lies; raises WrongCall for a malformed name."""
     _check(name, "pointer name")

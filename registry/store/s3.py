@@ -122,7 +122,7 @@ class S3Store:
         return kept(self, digest, time.time())
 
     def renew_blob(self, digest: Digest) -> bool:
-        """Make a blob as young as one that is put now (a copy onto itself, on the server); False where there is none."""
+        """Make a blob as young as one that is put now, by a copy onto itself; False where there is none."""
         key = blob_key(digest)
         arguments = {"Bucket": self.bucket, "Key": self.full_key(key), "MetadataDirective": "REPLACE"}
         source = {"Bucket": self.bucket, "Key": self.full_key(key)}

@@ -1,0 +1,105 @@
+"""What every store does around a blob: keep one that is there, refuse one that was erased, give way to a collection.
+
+Boundary: the store it is handed; the store's own clock comes in.
+Invariants: a blob that `put_blob` or `keep_blob` has answered for is younger than any grace period, or no collection
+has declared it; content under a tombstone is not stored.
+
+Why no blob is lost to a collection (Dekker's argument, fault 29). Both sides write first and read afterwards, and each
+store's writes and reads of one key are linearizable. The writer makes the blob young (W1), then reads the declaration
+(R1); the collection declares the blob (W2), then reads its age (R2) and deletes it only where it is old. If R1 did not
+see the declaration, R1 came before W2, so W1 came before R2: the collection sees a young blob and leaves it. If R1 saw
+it, the writer fails before its event names the blob, and the same command puts it again. The same holds of a tombstone:
+it is written before the blob is deleted, and read after the blob is put.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from contracts.digest import Digest, short
+from contracts.errors import DependencyFailed, NotFound, Refused
+from contracts.garbage import POINTER, GarbageDeclaration
+from registry.store import Store
+
+YOUNG_S = 3600.0
+"""A blob that was put within this many seconds is kept without a write; no grace period is shorter than 24 of these."""
+
+
+def tombstone_key(digest: Digest, number: int) -> str:
+    """Where the word about a blob's erasure lies: even numbers erase, odd ones are a consent that was given anew."""
+    return f"tombstones/{digest}/{number:06d}"
+
+
+def tombstones(store: Store, digest: Digest) -> int:
+    """How many words about a blob's erasure there are; odd: it is erased."""
+    number = 0
+    while True:
+        try:
+            store.read(tombstone_key(digest, number))
+        except NotFound:
+            return number
+        number += 1
+
+
+def kept(store: Store, digest: Digest, now_s: float) -> bool:
+    """Whether the blob is there; if so, it counts as put now.
+
+    Raises DependencyFailed where a collection is deleting it.
+    """
+    info = store.blob_info(digest)
+    if info is None:
+        return False
+    if now_s - info.modified_s <= YOUNG_S:
+        return True
+    if not store.renew_blob(digest):
+        return False
+    _give_way(store, digest)
+    return True
+
+
+def put(store: Store, digest: Digest, write: Callable[[], object], now_s: float) -> bool:
+    """Keep the blob that is there, else `write` it; whether `write` was called and said that it wrote (any true value).
+
+    Raises Refused for content that was erased, DependencyFailed where a collection is deleting it.
+    """
+    if kept(store, digest, now_s):
+        return False
+    refuse_erased(store, digest)
+    wrote = bool(write())
+    _settle_new(store, digest)
+    return wrote
+
+
+def refuse_erased(store: Store, digest: Digest) -> None:
+    """Raise Refused for content that a tombstone stands against (S5)."""
+    if tombstones(store, digest) % 2:
+        raise Refused(
+            "this content was erased, and is not stored again",
+            where=f"{store.url}, blob {short(digest)}",
+            expected="content that nobody has withdrawn",
+            next_step=f"leave it out; or, if consent is given anew: soundcheck consent --digest {digest} --key KEY",
+        )
+
+
+def _settle_new(store: Store, digest: Digest) -> None:
+    """After a blob was put: give way to a collection, take it away again where it was erased meanwhile."""
+    _give_way(store, digest)
+    try:
+        refuse_erased(store, digest)
+    except Refused:
+        store.delete_blob(digest)
+        raise
+
+
+def _give_way(store: Store, digest: Digest) -> None:
+    pointer = store.pointer(POINTER)
+    if pointer is None:
+        return
+    declared = GarbageDeclaration.parse(pointer.content, where=f"{store.url}, pointer {POINTER}")
+    if digest in declared.digests:
+        raise DependencyFailed(
+            "garbage collection is deleting this blob at the moment",
+            where=f"{store.url}, blob {short(digest)}",
+            got=f"declared by run {declared.run}",
+            next_step="run the same command again: it is stored anew (a run that died: `soundcheck gc --delete`)",
+        )
