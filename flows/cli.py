@@ -25,6 +25,7 @@ COMMANDS = {
     "status": "rollback",
     "restore": "rollback",
     "verify": "rollback",
+    "packet": "packet",
     "abort": "rollback",
     "freeze": "rollback",
     "unfreeze": "rollback",
