@@ -176,7 +176,7 @@ def _founded(context: Context) -> Ring:
     if not (folder(context.home) / f"{ROOT}.key").is_file():
         new_key(ROOT, folder(context.home), context.timestamp())
     signer = load(context, ROOT)
-    first = enrolled(Keyring(), PublicKey(name=ROOT, key_id=signer.key_id, public=signer.public), ("root",))
+    first = enrolled(Keyring(), signer.public_key(), ("root",))
     made = draft(EMPTY, first, at=context.timestamp(), change="the first key ring", signers=[signer])
     founded = publish(context.store, EMPTY, made)
     assert founded.anchor is not None
@@ -213,7 +213,7 @@ def new(context: Context, name: str, roles: tuple[str, ...]) -> KeySigner:
     if not path.is_file() or ring(context).by_id(load_signer(path).key_id):
         new_key(name, path.parent, context.timestamp())
     made = load_signer(path)  # where it was there, this was killed before it was enrolled
-    enrol(context, PublicKey(name=name, key_id=made.key_id, public=made.public), roles)
+    enrol(context, made.public_key(), roles)
     return made
 
 
@@ -253,11 +253,10 @@ def rotate(context: Context, name: str) -> KeySigner:
         if not (keys / NEXT / key_file).is_file():
             new_key(name, keys / NEXT, context.timestamp())
         made = load_signer(keys / NEXT / key_file)
-        public = PublicKey(name=name, key_id=made.key_id, public=made.public)
         since, at = _here(context), context.timestamp()
 
         def replace(ring: Keyring) -> Keyring:
-            return ring if ring.by_id(made.key_id) else rotated(ring, public, since=since, at=at)
+            return ring if ring.by_id(made.key_id) else rotated(ring, made.public_key(), since=since, at=at)
 
         _change(context, f"rotate {name}", replace)
         with suppress(FileNotFoundError):  # moved before this was killed

@@ -98,6 +98,10 @@ class KeySigner:
     public: str
     private: CryptoSigner = field(repr=False)
 
+    def public_key(self) -> PublicKey:
+        """What goes into the key ring."""
+        return PublicKey(name=self.name, key_id=self.key_id, public=self.public)
+
 
 def load_signer(path: Path) -> KeySigner:
     """The private key `NAME.key`; WrongCall where it is no ed25519 key, Refused where others can read it."""

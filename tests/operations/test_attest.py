@@ -14,10 +14,11 @@ from contracts.bundle import BundleManifest
 from contracts.digest import Digest
 from contracts.errors import Corrupt
 from contracts.ledger_event import LedgerEvent
-from operations import keys
+from contracts.routing import pointer_name
+from operations import keys, pointer
 from operations.attest import ENVELOPES, attest, attestation_faults
 from operations.context import Context
-from operations.restore import chain_faults
+from operations.restore import chain_faults, verify_family
 from registry.bundle import assemble, freeze
 from registry.provenance import PROVENANCE_TYPE, SCORE_TYPE
 from registry.signing import load_signer, new_key, sign
@@ -256,3 +257,25 @@ def test_a_key_ring_that_was_rolled_back_stops_verification(context: Context, pa
         patched.setattr(type(context.store), "read", without_the_newest)
         with pytest.raises(Corrupt, match="the key ring was rolled back"):
             keys.ring(context)
+
+
+def test_fault_24_an_old_table_that_is_presented_as_the_newest_is_found(
+    context: Context, packaged: Packaged, tmp_path: Path
+) -> None:
+    newer = Packaged(context, tmp_path / "two", version="v3", weights=b"other weights")
+    contents = []
+    for release in (packaged, newer):
+        seen = pointer.current(context, FAMILY)
+        table = pointer.move(context, FAMILY, seen, stable=release.bundle, actor="anna", reason="release")
+        context.ledger(FAMILY).append(
+            "promote", "complete", at="2026", release=release.release,
+            outputs={"bundle": release.bundle, "route_table": table.digest()},
+            data={"kind": "promote", "route_version": table.version},
+        )  # fmt: skip
+        contents.append(table.canonical())
+    assert verify_family(context, FAMILY) == []
+    name = pointer_name(FAMILY)
+    context.store.swap(name, contents[0], expected=pointer.current(context, FAMILY).version)
+    assert verify_family(context, FAMILY) == [
+        f"pointer: stable is {packaged.bundle[:12]}, the ledger says {newer.bundle[:12]}"
+    ]

@@ -136,6 +136,39 @@ def test_fault_36_the_key_ring_s_quorum_is_a_floor_that_no_policy_lowers(context
     assert approve.require_approval(context, release.policy, evidence) == ["anna", "cleo"]
 
 
+def test_fault_36_an_approval_after_the_timeout_is_a_rejection(context: Context) -> None:
+    release = GatedRelease(context, approvals={"mode": "signed", "quorum": 1, "timeout_s": 1})
+    evidence = release.ask_approval()
+    context.timestamp(), context.timestamp()  # each look at the clock takes a second here
+    approve.record(context, FAMILY, evidence, decision="promote", key_name="anna", reviewed_slices=(RISKY,))
+    with pytest.raises(Refused) as raised:
+        approve.require_approval(context, release.policy, evidence)
+    assert raised.value.what == "the approval came too late, which counts as a rejection"
+
+
+def test_fault_36_the_builder_cannot_approve_its_own_bundle_alone(context: Context) -> None:
+    keys.enrol(context, keys.builder(context).public_key(), ("approver",))
+    release = GatedRelease(context, approvals={"mode": "signed", "quorum": 1, "timeout_s": 60})
+    evidence = release.ask_approval()
+    approve.record(context, FAMILY, evidence, decision="promote", key_name=keys.BUILDER, reviewed_slices=(RISKY,))
+    assert approve.outcome(context, release.policy, evidence) is None
+    approve.record(context, FAMILY, evidence, decision="promote", key_name="anna", reviewed_slices=(RISKY,))
+    assert approve.outcome(context, release.policy, evidence) == "promote"
+
+
+def test_fault_36_an_approval_of_one_evidence_is_none_of_another(context: Context) -> None:
+    first, second = GatedRelease(context), GatedRelease(context, version="v3", payload="c" * 64)
+    given, asked = first.ask_approval(), second.ask_approval()
+    approve.record(context, FAMILY, given, decision="promote", key_name="anna", reviewed_slices=(RISKY,))
+    replayed = context.ledger(FAMILY).events()[-1]
+    context.ledger(FAMILY).append(
+        "approve", "complete", at="2026", release=second.captured["release"], inputs={"evidence": asked},
+        outputs=replayed.outputs,
+    )  # fmt: skip
+    assert approve.decisions(context, first.policy, given) != []
+    assert approve.decisions(context, second.policy, asked) == []
+
+
 @pytest.mark.parametrize(("change", "counts"), [("rotate", True), ("retired", True), ("compromised", False)])
 def test_fault_36_a_decision_whose_key_was_changed_later(change: str, counts: bool, context: Context) -> None:
     release = GatedRelease(context)
