@@ -1,4 +1,4 @@
-"""Rollback packets as bundles hold them: of a release over a stable one, of a first release, of one that was stopped."""
+"""Rollback packets as bundles hold them: of a release over a stable one, and of a first release."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from tests.pages.release_documents import name_of
 
 def documents(*, first: bool = False) -> Documents:
     view = release_examples.first() if first else release_examples.rich()
-    assert view.train and view.entry and view.score and view.safety
+    assert view.train is not None
+    assert view.entry is not None
+    assert view.score is not None
+    assert view.safety is not None
     entry = view.entry.model_copy(update={"rollback_target": "none: first release" if first else name_of("bundle v1")})
     return Documents(view.train, entry, view.policy, view.score, view.safety)
 
