@@ -18,7 +18,6 @@ from contracts.errors import Corrupt, Refused
 from contracts.train_manifest import DvcEntry, DvcLineage
 from operations.candidate import Candidate
 from operations.context import Context
-from operations.file_digests import Known, digest_files
 from registry.dvc_objects import (
     FOLDER,
     Stage,
@@ -30,6 +29,7 @@ from registry.dvc_objects import (
     read_stages,
 )
 from registry.dvc_remote import remote_of_project
+from registry.file_digests import Known, digest_files
 
 if TYPE_CHECKING:
     import pandas as pd

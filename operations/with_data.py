@@ -158,9 +158,9 @@ def _fetch(context: Context, remote: DataRemote, files: list[_File], folder: Pat
     for parent in {target.parent for target in targets.values()}:
         make_folder(parent)
     known, done = {}, 0
-    for file, (sha256, size) in each(files, lambda file: remote.copy(file.md5, targets[file], name=file.path)):
-        known[file.path] = sha256
-        done += size
+    for file, content in each(files, lambda file: remote.copy(file.md5, targets[file], name=file.path)):
+        known[file.path] = content.sha256
+        done += content.size
         context.progress("bytes of data restored", done, total)
     for parent in {target.parent for target in targets.values()}:
         sync_folder(parent)

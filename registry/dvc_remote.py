@@ -2,13 +2,14 @@
 
 Boundary: reads `.dvc/config`; reads a remote through fsspec, the library DVC itself reads remotes with; writes the file
 it is asked to write.
-Invariants: content is streamed, and digested (MD5 and SHA-256) as it is written; what has other bytes than its name
-says is Corrupt and leaves no file; an address never carries credentials (fault 63).
+Invariants: content is streamed to disk, and the file that was written is digested (MD5 and SHA-256); what has other
+bytes than its name says is Corrupt and leaves no file; an address never carries credentials (fault 63).
 """
 
 from __future__ import annotations
 
-import hashlib
+import errno
+import os
 from collections.abc import Iterator
 from configparser import ConfigParser
 from configparser import Error as ConfigError
@@ -17,17 +18,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from contracts.digest import Digest
 from contracts.errors import Corrupt, DependencyFailed, Refused
 from contracts.train_manifest import DvcRemote
 from registry.dvc_objects import object_key
-from registry.store.files import CHUNK_BYTES, disk, new_file, write_all
+from registry.file_digests import Known, content_of
+from registry.store.files import disk
 
 NAME = "soundcheck"
 """The remote that lies in the store's own folder or bucket."""
 BELOW_STORE = "dvc"
-BLOCK_BYTES = 8 << 20
-"""Bytes of one request for a large object."""
+_LOCAL_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EROFS)
+"""What only the disk that is written to says."""
 _FILE = "file://"
 _S3_SETTINGS = {
     "connect_timeout": 5,
@@ -131,36 +132,26 @@ class DataRemote:
             content: bytes = self._files.cat_file(self._key(md5))
             return content
 
-    def copy(self, md5: str, target: Path, *, name: str) -> tuple[Digest, int]:
-        """Write an object to a new file; its SHA-256 and its bytes. Corrupt, naming `name`, leaves no file."""
-        by_md5, by_sha256, size = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
-        with new_file(target) as descriptor:
-            for chunk in self._chunks(md5):
-                by_md5.update(chunk)
-                by_sha256.update(chunk)
-                size += len(chunk)
-                with disk("training data could not be written", str(target)):
-                    write_all(descriptor, chunk)
-            if by_md5.hexdigest() != md5:
+    def copy(self, md5: str, target: Path, *, name: str) -> Known:
+        """Write an object to a new file, synced, and digest that file; Corrupt, naming `name`, leaves none."""
+        try:
+            with self._answering(f"object {md5}"):
+                self._files.get_file(self._key(md5), str(target))
+            found = content_of(target)
+            if found.md5 != md5:
                 raise Corrupt(
                     "an object of the data remote is not what its digest says",
                     where=f"{self.address}, {name}",
-                    got=f"md5 {by_md5.hexdigest()}",
+                    got=f"md5 {found.md5}",
                     expected=f"md5 {md5}",
                     next_step="remove the object there and `soundcheck data push` from a machine that has the data",
                 )
-        return by_sha256.hexdigest(), size
-
-    def _chunks(self, md5: str) -> Iterator[bytes]:
-        with self._answering(f"object {md5}"):
-            stream = self._files.open(self._key(md5), "rb", block_size=BLOCK_BYTES)
-        with stream:
-            while True:
-                with self._answering(f"object {md5}"):
-                    chunk = stream.read(CHUNK_BYTES)
-                if not chunk:
-                    return
-                yield chunk
+            with disk("training data could not be written", str(target)):
+                _sync(target)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+        return found
 
     def _key(self, md5: str) -> str:
         return f"{self._base}/{object_key(md5)}"
@@ -178,9 +169,19 @@ class DataRemote:
                 next_step="`soundcheck data push` from a machine that has the data, then run the same command again",
             ) from None
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in _LOCAL_FAULTS:
+                raise
             raise DependencyFailed(
                 "the data remote does not answer",
                 where=f"{self.address}, {what}",
                 got=type(error).__name__,
                 next_step="is it up, and may this identity read there? then run the same command again",
             ) from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

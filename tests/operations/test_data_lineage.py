@@ -14,10 +14,10 @@ import pytest
 
 from contracts.errors import Refused
 from contracts.train_manifest import DvcRemote
-from operations import file_digests
 from operations.context import Context
 from operations.data_lineage import trace
-from operations.file_digests import SETTLED_NS, Known
+from registry import file_digests
+from registry.file_digests import SETTLED_NS, Known
 from tests.operations.dvc_project import (
     CANDIDATE,
     CLIPS,
@@ -157,13 +157,13 @@ class _Reads:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.names: list[str] = []
-        digest = file_digests._digest
+        digest = file_digests.content_of
 
         def counted(path: Path) -> Known:
             self.names.append(path.name)
             return digest(path)
 
-        monkeypatch.setattr(file_digests, "_digest", counted)
+        monkeypatch.setattr(file_digests, "content_of", counted)
 
 
 def test_files_not_written_to_since_are_not_read_again(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def test_a_file_written_just_now_is_not_remembered(context: Context, monkeypatch
 def test_fault_27_data_written_to_while_it_is_digested_is_refused(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    digest = file_digests._digest
+    digest = file_digests.content_of
 
     def written(path: Path) -> Known:
         known = digest(path)
@@ -197,7 +197,7 @@ def test_fault_27_data_written_to_while_it_is_digested_is_refused(
             path.write_bytes(b"something else")
         return known
 
-    monkeypatch.setattr(file_digests, "_digest", written)
+    monkeypatch.setattr(file_digests, "content_of", written)
     with pytest.raises(Refused, match="a folder changed while it was being read"):
         lineage(context)
 

@@ -61,7 +61,7 @@ def digest_files(
         done = sum(entry.size for entry in known.values())
         on_progress(done, total)
         fresh: dict[str, Known] = {}
-        for name, entry in each([name for name in files if name not in known], lambda name: _digest(files[name])):
+        for name, entry in each([name for name in files if name not in known], lambda name: content_of(files[name])):
             fresh[name] = entry
             done += entry.size
             on_progress(done, total)
@@ -76,6 +76,17 @@ def digest_files(
     if written:
         raise changed(Path(os.path.commonpath(list(files.values()))), sorted(written))
     return {name: known.get(name) or fresh[name] for name in files}
+
+
+def content_of(path: Path) -> Known:
+    """Digest one file as it is now; DependencyFailed where it cannot be read."""
+    by_md5, by_sha256, size = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
+    with disk("a file could not be read", str(path)), path.open("rb", buffering=0) as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            by_md5.update(chunk)
+            by_sha256.update(chunk)
+            size += len(chunk)
+    return Known(by_md5.hexdigest(), by_sha256.hexdigest(), size)
 
 
 def _remembered(
@@ -93,13 +104,3 @@ def _state(path: Path) -> _State:
     with disk("a file could not be read", str(path)):
         status = path.stat()
     return _State(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _digest(path: Path) -> Known:
-    by_md5, by_sha256, size = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
-    with disk("a file could not be read", str(path)), path.open("rb", buffering=0) as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            by_md5.update(chunk)
-            by_sha256.update(chunk)
-            size += len(chunk)
-    return Known(by_md5.hexdigest(), by_sha256.hexdigest(), size)
