@@ -60,7 +60,7 @@ class SignedWaiver(Document):
 class Approval(Document):
     """One person's decision about one evidence digest.
 
-    `mode` is `signed` (a DSSE signature by a key of the approvers' file; `key_id` names it) or `ui` (typed into the
+    `mode` is `signed` (a DSSE signature by a key of the key ring; `key_id` names it) or `ui` (typed into the
     Prefect form, which proves nothing about who typed it; counts only where `approvals.mode: ui`).
     """
 
