@@ -16,6 +16,7 @@ from contracts.digest import Digest
 from contracts.errors import Refused
 from operations.context import Context
 from operations.mirror import follow
+from operations.store_check import check_store_daily
 from operations.view import release_view
 from pages.view import ReleaseView
 
@@ -24,7 +25,7 @@ STEPS = ("capture", "register", "score", "gate", "package", "stage", "canary", "
 
 @contextmanager
 def exclusive(context: Context, family: str) -> Iterator[None]:
-    """Hold the family's release lock; Refused when another release of it runs."""
+    """Hold the family's release lock; Refused when another release of it runs, or the bucket is not fit (fault 20)."""
     folder = context.home / "run"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"release-{family}.lock").open("w") as lock:
@@ -37,6 +38,7 @@ def exclusive(context: Context, family: str) -> Iterator[None]:
                 expected="one release a family at a time",
                 next_step=f"wait for it, or stop its canary with `soundcheck abort {family}`",
             ) from None
+        check_store_daily(context.store, context.home, context.now())
         yield
 
 

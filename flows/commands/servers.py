@@ -12,14 +12,20 @@ import click
 def up(auto_ports: bool, parts: tuple[str, ...]) -> None:
     """Start Prefect, MLflow, the gateway and the deployments in the background, and print their addresses.
 
-    What runs already is kept, what died is started again. `soundcheck down` stops everything.
+    What runs already is kept, what died is started again. `soundcheck down` stops everything. A bucket as the store is
+    tested first: one that lets two writers win is refused.
     """
+    from datetime import UTC, datetime
+
     from flows.commands.shared import progress_bars
     from operations.keys import ensure_api_key
     from operations.settings import find_settings
     from operations.stack import PARTS, start
+    from operations.store_check import check_store
+    from registry.store import open_store
 
     settings = find_settings()
+    check_store(open_store(settings.store.url, settings.home), settings.home, datetime.now(UTC))
     ensure_api_key(settings.home, "demo")
     with progress_bars() as progress:
         found = start(
