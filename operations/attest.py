@@ -125,7 +125,8 @@ def _check(context: Context, role: str, reading: _Reading) -> None:
         envelope, keys.ring(context), role="builder", predicate_type=kind, subject=about,
         at=Position(reading.event.family, reading.event.sequence), kept=EVERY_REASON,
     )  # fmt: skip
-    _say_revoked(statement, reading)
+    if role == "signature":
+        _say_revoked(statement, reading)
     expected = (
         reading.manifest.as_json() if role == "signature" else _expected(context, role, statement, reading)
     )  # 2, 4

@@ -288,11 +288,19 @@ def load(context: Context, name: str) -> KeySigner:
 
 
 def builder(context: Context) -> KeySigner:
-    """The builder's key; made and enrolled at first use."""
+    """The builder's key, made and enrolled at first use; Refused where it was revoked."""
     path = folder(context.home) / f"{BUILDER}.key"
-    if path.is_file() and ring(context).by_id(load_signer(path).key_id):
-        return load_signer(path)
-    return new(context, BUILDER, ("builder",))
+    known = ring(context).by_id(load_signer(path).key_id) if path.is_file() else None
+    if known is None:
+        return new(context, BUILDER, ("builder",))
+    if known.revoked:
+        raise Refused(
+            "the builder's key is revoked",
+            where=str(path),
+            got=known.revoked.reason,
+            next_step=f"soundcheck keys rotate {BUILDER}, on a machine that is safe",
+        )
+    return load_signer(path)
 
 
 def require_role(context: Context, signer: KeySigner, role: Role) -> EnrolledKey:

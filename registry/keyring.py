@@ -176,9 +176,12 @@ def revoke(ring: Keyring, name: str, revocation: Revocation) -> Keyring:
 
 
 def rotate(ring: Keyring, new: PublicKey, *, since: Mapping[str, int], at: str) -> Keyring:
-    """Give a name a new key with the roles of its old one; what the old one signed up to `since` stays signed."""
-    old = ring.active(new.name)
-    superseded = Revocation(reason="superseded", since=dict(since), at=at)
-    without = revoke(ring, new.name, superseded)
-    assert old is not None  # `revoke` has found it
-    return enrol(without, new, old.roles)
+    """Give a name a new key with the roles of its last one; what the old one signed up to `since` stays signed.
+
+    A key that was revoked before stays revoked as it was. Raises WrongCall for a name that never had a key.
+    """
+    last = ring.active(new.name) or next((key for key in reversed(ring.keys) if key.name == new.name), None)
+    if last is None or not last.revoked:
+        ring = revoke(ring, new.name, Revocation(reason="superseded", since=dict(since), at=at))
+    assert last is not None  # `revoke` has found it
+    return enrol(ring, new, last.roles)

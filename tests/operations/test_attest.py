@@ -12,7 +12,7 @@ import pytest
 
 from contracts.bundle import BundleManifest
 from contracts.digest import Digest
-from contracts.errors import Corrupt
+from contracts.errors import Corrupt, Refused
 from contracts.ledger_event import LedgerEvent
 from contracts.routing import pointer_name
 from operations import keys, pointer
@@ -224,7 +224,12 @@ def test_a_bundle_signed_before_its_builder_was_revoked_is_restorable_and_says_s
 ) -> None:
     keys.revoke(context, keys.BUILDER, reason)
     assert attestation_faults(context, packaged.event) == []
-    assert ("revoked later as compromised" in caplog.text) == (reason == "compromised")
+    assert caplog.text.count("revoked later as compromised") == (reason == "compromised")
+    with pytest.raises(Refused) as raised:
+        packaged.attest()
+    assert (raised.value.what, raised.value.got) == ("the builder's key is revoked", reason)
+    keys.rotate(context, keys.BUILDER)
+    packaged.attest()
     later = packaged.append()
     assert attestation_faults(context, later)[0].startswith("signature: a signature is by a revoked key")
 

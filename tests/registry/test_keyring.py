@@ -334,6 +334,10 @@ def test_enrolling_and_revoking(signers: dict[str, KeySigner]) -> None:
     with pytest.raises(WrongCall) as wrong:
         revoke(ring, "nobody", Revocation(reason="retired", at=NOW))
     assert (wrong.value.got, wrong.value.expected) == ("'nobody'", "anna")
+    after = rotate(gone, second, since={"asr": 7}, at=NOW)
+    assert (after.keys[0], after.keys[1].roles) == (gone.keys[0], ("approver", "operator")), "revoked as it was"
+    with pytest.raises(WrongCall, match="no such key"):
+        rotate(ring, _public(signers["ben"]), since={}, at=NOW)
     rotated = rotate(ring, second, since={"asr": 7}, at=NOW)
     assert [(key.key_id, key.roles, bool(key.revoked)) for key in rotated.keys] == [
         (anna.key_id, ("approver", "operator"), True),
