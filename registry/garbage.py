@@ -35,7 +35,7 @@ from contracts.errors import Conflict, Corrupt, NotFound, Refused, WrongCall
 from contracts.garbage import POINTER, GarbageDeclaration
 from contracts.ledger_event import LedgerEvent
 from registry.ledger import Ledger
-from registry.release_state import MOVES
+from registry.release_state import MOVES, ReleaseState
 from registry.store import BlobInfo, Store
 from registry.store.keeping import YOUNG_S
 from registry.store.keys import POINTERS, pointer_key
@@ -216,6 +216,21 @@ class Reach:
                 return found  # it may be put yet
             self._memo[digest] = found
         return self._memo[digest]
+
+
+def refuse_collected(state: ReleaseState, name: Digest) -> None:
+    """Raise Refused where the files of a release, or of a bundle, were taken by a collection.
+
+    Asked after one's own event stands in the ledger, it is certain: a `collect` that is not before it never comes (2).
+    """
+    if at := state.collected.get(name):
+        raise Refused(
+            "its files were collected: nothing had happened to this release for long",
+            where=f"{state.family}, {short(name)}",
+            got=f"collected on {at[:10]}",
+            expected="a release that goes on",
+            next_step="release the candidate again as a new version",
+        )
 
 
 def document_names(content: bytes) -> tuple[frozenset[Digest], frozenset[Digest]]:
