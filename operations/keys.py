@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 from pydantic import NonNegativeInt, ValidationError
 
@@ -265,15 +266,23 @@ def rotate(context: Context, name: str) -> KeySigner:
     return made
 
 
-def set_quorums(context: Context, *, root: int | None = None, approver: int | None = None) -> Keyring:
-    """How many holders of root keys, and at least how many approvers, must agree."""
+def set_policy(
+    context: Context,
+    *,
+    root: int | None = None,
+    approver: int | None = None,
+    compromised: Literal["refuse", "keep_earlier"] | None = None,
+) -> Keyring:
+    """Change how many must agree, and what a compromised key's earlier decisions count for; None leaves it as it is."""
 
     def edit(ring: Keyring) -> Keyring:
         quorums = Quorums(root=root or ring.quorums.root, approver=approver or ring.quorums.approver)
-        return ring.model_copy(update={"quorums": quorums})
+        return ring.model_copy(update={"quorums": quorums, "compromised": compromised or ring.compromised})
 
+    asked = {"root quorum": root, "approver quorum": approver, "compromised": compromised}
+    change = ", ".join(f"{name} {value}" for name, value in asked.items() if value is not None)
     with _changing(context):
-        return _change(context, f"quorums: root {root or 'as it was'}, approver {approver or 'as it was'}", edit)
+        return _change(context, f"policy: {change}", edit)
 
 
 def _here(context: Context) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -101,18 +101,22 @@ def keys_rotate(name: str) -> None:
     click.echo(f"{name}: key {rotate(light_context(), name).key_id[:12]} takes the place of the old one")
 
 
-@keys.command("quorum")
+@keys.command("policy")
 @click.option("--root", type=click.IntRange(1), default=None, help="Root keys that must sign a change of the key ring.")
-@click.option("--approver", type=click.IntRange(1), default=None, help="Approvals of a release, at least.")
-def keys_quorum(root: int | None, approver: int | None) -> None:
-    """How many people must agree. A family's policy may ask for more approvers, never for fewer."""
+@click.option("--approver", type=click.IntRange(1), default=None, help="Approvals of a release, at least: a family's "
+              "policy may ask for more, never for fewer.")  # fmt: skip
+@click.option("--compromised", type=click.Choice(["refuse", "keep_earlier"]), default=None, help="Decisions that stood "
+              "in the ledger before their key was revoked as compromised.")  # fmt: skip
+def keys_policy(root: int | None, approver: int | None, compromised: Literal["refuse", "keep_earlier"] | None) -> None:
+    """Show or change how many people must agree, and what a stolen key's earlier decisions count for."""
     from flows.commands.shared import light_context
-    from operations.keys import set_quorums
+    from operations.keys import ring, set_policy
 
-    if root is None and approver is None:
-        raise click.UsageError("Name a quorum: --root, --approver, or both.")
-    quorums = set_quorums(light_context(), root=root, approver=approver).quorums
-    click.echo(f"quorums: root {quorums.root}, approver {quorums.approver}")
+    context = light_context()
+    changed = root is not None or approver is not None or compromised is not None
+    known = set_policy(context, root=root, approver=approver, compromised=compromised) if changed else ring(context)
+    quorums = f"quorums: root {known.quorums.root}, approver {known.quorums.approver}"
+    click.echo(f"{quorums}; earlier decisions of a compromised key: {known.compromised}")
 
 
 @keys.command("sign")

@@ -60,8 +60,10 @@ def test_quorums_and_a_second_machine(typed: Callable[..., Result], context: Con
     new_key("second", tmp_path, "2026")
     answer = typed("keys", "enrol", str(tmp_path / "second.pub"), "--role", "root")
     assert answer.output == "second is enrolled; the key ring is at version 1\n"
-    assert typed("keys", "quorum", "--approver", "2").output == "quorums: root 1, approver 2\n"
-    assert "Name a quorum" in typed("keys", "quorum").output
+    said = "quorums: root 1, approver 2; earlier decisions of a compromised key: keep_earlier\n"
+    assert typed("keys", "policy", "--approver", "2", "--compromised", "keep_earlier").output == said
+    assert typed("keys", "policy").output == said
+    assert keys.ring(context).version == 2, "to look changes nothing"
     assert "'asr' is not FAMILY=SEQUENCE" in typed("keys", "revoke", "second", "--since", "asr").output
     assert typed("keys", "revoke", "second", "--since", "asr=4").exit_code == 0
     revoked = keys.ring(context).keys[1].revoked
@@ -92,3 +94,13 @@ def test_without_a_collector_lineage_says_where_to_name_one(
     answer = typed("lineage", "send")
     assert isinstance(answer.exception, WrongCall)
     assert answer.exception.next_step == "lineage: {url: http://localhost:5000} in params.yaml"
+
+
+def test_the_environment_names_the_collector_over_params(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENLINEAGE_URL", raising=False)
+    assert wiring.lineage_forwarder(context.settings, context.store) is None
+    monkeypatch.setenv("OPENLINEAGE_URL", "marquez")
+    with pytest.raises(WrongCall, match="not the address of an OpenLineage collector"):
+        wiring.lineage_forwarder(context.settings, context.store)
+    monkeypatch.setenv("OPENLINEAGE_URL", "http://127.0.0.1:9")
+    assert wiring.lineage_forwarder(context.settings, context.store) is not None

@@ -124,7 +124,7 @@ def test_hold_and_reject_need_no_review(context: Context) -> None:
 
 
 def test_fault_36_the_key_ring_s_quorum_is_a_floor_that_no_policy_lowers(context: Context) -> None:
-    keys.set_quorums(context, approver=2)
+    keys.set_policy(context, approver=2)
     release = GatedRelease(context, approvals={"mode": "signed", "quorum": 1, "timeout_s": 60})
     assert release.policy.approvals.quorum == 1
     evidence = release.ask_approval()

@@ -163,7 +163,7 @@ def test_a_quorum_of_two_machines(context: Context, store: MemoryStore, tmp_path
     new_key("second", keys.folder(other.home), "2026")
     keys.enrol_file(context, keys.folder(other.home) / "second.pub", ("root",))
     with pytest.raises(NotEnough):
-        keys.set_quorums(context, root=2)
+        keys.set_policy(context, root=2)
     keys.sign_draft(other, keys.folder(context.home) / "draft.json")
     assert keys.ring(context).quorums.root == 2
     with pytest.raises(NotEnough) as raised:
@@ -191,4 +191,4 @@ def test_a_revocation_says_since_where(context: Context) -> None:
 def test_who_changed_the_ring_and_how_is_in_its_versions(context: Context) -> None:
     keys.new(context, "anna", ("approver", "operator"))
     assert keys.ring(context).change == "enrol anna as approver, operator"
-    assert keys.set_quorums(context, approver=2).change == "quorums: root as it was, approver 2"
+    assert keys.set_policy(context, approver=2).change == "policy: approver quorum 2"
