@@ -23,7 +23,11 @@ DTYPE_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
     "I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8,
 }  # fmt: skip
-FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
+NOT_FINITE = {
+    "F8_E4M3": ("u1", 0x7F), "F8_E5M2": ("u1", 0x7C), "F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80),
+    "F32": ("<u4", 0x7F80_0000), "F64": ("<u8", 0x7FF0_0000_0000_0000),
+}  # fmt: skip
+"""Float type -> its bits as whole numbers, and those that are all set in NaN and infinity (E4M3 has NaN alone)."""
 SPHINX_MAGIC = 0x11223344
 
 
@@ -86,8 +90,10 @@ def _layout_fault(spans: list[tuple[int, int, str, str]], body: bytes) -> str | 
             return f"{begin - end} bytes before tensor {name!r} belong to no tensor"
         if stop > len(body):
             return f"tensor {name!r} ends at byte {stop} of {len(body)}"
-        if dtype in FLOATS and not np.isfinite(np.frombuffer(body[begin:stop], FLOATS[dtype])).all():
-            return f"tensor {name!r} holds NaN or infinity"
+        if dtype in NOT_FINITE:
+            unsigned, mask = NOT_FINITE[dtype]
+            if (np.frombuffer(body[begin:stop], unsigned) & mask == mask).any():
+                return f"tensor {name!r} holds NaN or infinity"
         end = stop
     return None if end == len(body) else f"{len(body) - end} bytes after the last tensor belong to no tensor"
 

@@ -85,11 +85,19 @@ def sphinx(values: list[float], *, counts: tuple[int, ...] = (1, 1, 2), total: i
     return head + numbers + struct.pack(f"<{len(values)}f", *values) + bytes(4)
 
 
+def one(dtype: str, bits: bytes) -> bytes:
+    """A safetensors file of one number."""
+    return tensors({"w": entry(0, len(bits), [1], dtype)}, bits)
+
+
 GOOD_TENSORS = safetensors.numpy.save({"weight": np.ones((2, 3), np.float32), "bias": np.zeros(3, np.float32)})
 PICKLE = pickle.dumps({"weight": Evil()}, protocol=4)
 ASCII_PICKLE = pickle.dumps(Evil(), protocol=0)
 TORCH = zipped({"archive/data.pkl": PICKLE, "archive/data/0": bytes(16)})
 EXTERNAL = field(13, field(1, b"location") + field(2, b"../../etc/passwd")) + field(14, 1)
+
+WORST = (("BF16", b"\xc0\x7f"), ("F8_E4M3", b"\xff"), ("F8_E5M2", b"\x7e"), ("F64", bytes(6) + b"\xf0\xff"))
+"""NaN or infinity, by type."""
 
 REFUSED: list[tuple[str, str, str, bytes, str]] = [
     # what it is, engine, file name, content, what the message says it looks like
@@ -172,6 +180,7 @@ REFUSED: list[tuple[str, str, str, bytes, str]] = [
         safetensors.numpy.save({"w": np.array([np.inf], np.float16)}),
         "tensor 'w' holds NaN or infinity",
     ),
+    *((f"{dtype} that is not finite", "ctc", "w.safetensors", one(dtype, bits), "holds NaN") for dtype, bits in WORST),
     ("text named safetensors", "ctc", "w.safetensors", b"these are weights, honestly", "a header of"),
     ("ONNX with external data", "moonshine", "encoder.onnx", onnx(EXTERNAL), "a tensor outside of the file"),
     ("ORT without its identifier", "moonshine", "encoder.ort", b"\x14\0\0\0TFL3" + bytes(40), "without the identifier"),
@@ -227,9 +236,12 @@ def test_the_message_of_a_pickle_in_full(tmp_path: Path) -> None:
     )
 
 
+LARGEST = (("BF16", b"\x7f\x7f"), ("F8_E4M3", b"\xfe"), ("F8_E5M2", b"\x7b"), ("F64", b"\xff" * 6 + b"\xef\x7f"))
+
 GOOD: list[tuple[str, str, bytes]] = [
     ("ctc", "weights.safetensors", GOOD_TENSORS),
     ("ctc", "renamed.bin", GOOD_TENSORS),
+    *(("ctc", f"largest-{dtype}.safetensors", one(dtype, bits)) for dtype, bits in LARGEST),
     ("ctc", "tokenizer.json", b'["a", "b"]'),
     ("ctc", "LICENSE", "Copyright © 2026. No.\n".encode()),
     ("moonshine", "encoder.ort", ort()),
