@@ -263,6 +263,25 @@ def test_importing_the_mirror_does_not_import_mlflow() -> None:
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+def test_the_stable_alias_is_asked_without_importing_mlflow(server: str) -> None:
+    """`soundcheck status` answers at once."""
+    view, release = Mirror(server), "44" * 32
+    view.register(registry_entry(), family="asr-glance", release=release)
+    view.record(release, tags={"bundle": BUNDLE_1})
+    view.point("asr-glance", "stable", release)
+    script = (
+        "import sys; from registry.mlflow_mirror import Mirror\n"
+        f"view = Mirror({server!r})\n"
+        f"print(view.differences('asr-glance', {BUNDLE_2!r}), view.differences('asr-nobody-knows', None))\n"
+        "assert not {'mlflow', 'sqlalchemy'} & set(sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    assert told.strip() == (
+        "[\"MLflow's alias 'stable' of asr-glance is version 1 with bundle b1b1b1b1b1b1, "
+        'but the pointer of asr-glance names bundle b2b2b2b2b2b2"] []'
+    )
+
+
 def test_nothing_phones_home(database: str) -> None:
     Mirror(database).differences(FAMILY, None)
     from mlflow.telemetry.utils import is_telemetry_disabled
