@@ -43,6 +43,9 @@ COMMANDS = {
     "keys": "materials",
     "pack": "materials",
     "mirror": "mirror",
+    "gc": "store",
+    "erase": "store",
+    "consent": "store",
 }
 """Each command and the file of flows/commands that has it; files are imported when their command is called."""
 

@@ -20,6 +20,7 @@ from operations import candidate as candidates
 from operations.context import Context, once, put
 from operations.data_lineage import trace
 from operations.packs import required_packs
+from registry.garbage import refuse_collected
 from speech.weights import check_payload
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def capture(context: Context, family: str, candidate: str) -> dict[str, Digest]:
     files = {path: FileEntry(sha256=digest, size=size) for path, digest, size in _digests(folder / "payload")}
     payload = payload_digest(files)
     release = release_id(family, description.version, payload, policy.digest())
+    refuse_collected(context.ledger(family).state(), release)
     inputs = {"candidate": description.digest(), "payload": payload, "policy": policy.digest()}
     inputs |= _present(data_manifest=folder / MANIFEST, model_card=folder / "MODEL_CARD.md")
 

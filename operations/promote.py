@@ -2,7 +2,8 @@
 
 Boundary: the pointer, the ledger, the mirror.
 Invariants: nothing is promoted without a whole chain of evidence and the approvals that the policy asks for; intent
-before, outcome after; a frozen family and a condemned bundle are refused.
+before, outcome after; a frozen family, a condemned bundle, one that is not whole (fault 15) and one whose files a
+collection takes (fault 29) are refused.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ from __future__ import annotations
 from pydantic import JsonValue
 
 from contracts.approval import Evidence
-from contracts.digest import Digest
-from contracts.errors import Refused
+from contracts.digest import Digest, short
+from contracts.errors import Corrupt, Refused
+from contracts.ledger_event import LedgerEvent
 from contracts.policy import FamilyPolicy
 from operations import pointer
 from operations.approve import require_approval
 from operations.context import Context, once
 from operations.mirror import follow
+from operations.restore import healthy
 from registry.documents import get_document
+from registry.garbage import refuse_collected
 
 
 def promote(context: Context, family: str, captured: dict[str, Digest], evidence: Digest) -> dict[str, Digest]:
@@ -41,6 +45,7 @@ def promote(context: Context, family: str, captured: dict[str, Digest], evidence
             outputs=outputs,
             data={"version": shown.version, "kind": "promote", "actor": actor, "reason": reason},
         )
+        _refuse_collected(context, intent)
         warm = (seen.stable,) if seen.stable else ()
         table = pointer.move(context, family, seen, stable=shown.bundle, warm=warm, actor=actor, reason=reason)
         pointer.wait_for_gateways(context, table)
@@ -66,3 +71,24 @@ def _refuse_forbidden(context: Context, family: str, bundle: Digest) -> None:
             "the bundle is condemned", where=family, got=bundle, expected="a bundle nobody condemned",
             next_step="release a new candidate",
         )  # fmt: skip
+    if faults := healthy(context, family, bundle):
+        raise Corrupt(
+            "the bundle is not whole",
+            where=f"{family}, bundle {short(bundle)}",
+            got="; ".join(faults),
+            expected="every file as it was packaged",
+            next_step=f"soundcheck verify {family}; restore the store from its backup, or release a new candidate",
+        )
+
+
+def _refuse_collected(context: Context, intent: LedgerEvent) -> None:
+    """Look for a collection of this bundle once the intent stands: one that is not before it never comes."""
+    ledger = context.ledger(intent.family)
+    try:
+        refuse_collected(ledger.state(), intent.outputs["bundle"])
+    except Refused:
+        ledger.append(
+            "promote", "fail", at=context.timestamp(), release=intent.release, inputs=intent.inputs,
+            outputs=intent.outputs, data={**intent.data, "intent": intent.sequence},
+        )  # fmt: skip
+        raise

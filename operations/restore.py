@@ -1,5 +1,7 @@
 """S Restore and verify: any bundle that was ever packaged, proved whole, from the store alone.
 
+What was erased (S5) or collected (fault 29) is told from what is missing: by a signed tombstone, by a ledger event.
+
 Boundary: the store and a target folder; no Prefect, MLflow or DVC.
 Invariants: a chain of evidence that is broken is named, a bundle that was stable is never restored in part (S1, S2).
 """
@@ -9,11 +11,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from contracts.digest import Digest, short
+from contracts.digest import Digest, sha256_bytes, short
 from contracts.errors import Refused, SoundcheckError
-from operations import pointer
+from contracts.tombstone import OPTIONAL, Tombstone
+from operations import keys, pointer
 from operations.attest import attestation_faults
-from operations.context import Context
+from operations.context import Context, log
+from registry.garbage import refuse_collected
+from registry.keyring import Position
+from registry.tombstones import checked, sentence, standing
 
 
 class Restored(NamedTuple):
@@ -24,12 +30,16 @@ class Restored(NamedTuple):
     version: str
     files: int
     folder: Path
+    absent: tuple[str, ...] = ()
+    """What was erased, in sentences: such a bundle is not whole."""
 
 
 def restore(context: Context, family: str, bundle: Digest, into: Path) -> Restored:
     """Write the bundle's files into a new folder, each digested as it is written (S2)."""
     from registry.bundle import restore as restore_files
+    from registry.tombstones import absent_in
 
+    refuse_collected(context.ledger(family).state(), bundle)
     faults = chain_faults(context, family, bundle)
     if faults:
         raise Refused(
@@ -42,14 +52,65 @@ def restore(context: Context, family: str, bundle: Digest, into: Path) -> Restor
     manifest = restore_files(
         context.store, bundle, into, on_progress=lambda done, total: context.progress("restore", done, total)
     )
-    return Restored(bundle, manifest.family, manifest.version, len(manifest.files), into)
+    absent = absent_in(into, manifest)
+    said = tuple(f"{path}: {sentence(entry)}" for path, entry in absent.items())
+    return Restored(bundle, manifest.family, manifest.version, len(manifest.files) - len(absent), into, said)
+
+
+class Findings(NamedTuple):
+    """What is wrong, and what is absent for a reason that somebody signed or recorded; both in sentences.
+
+    `usable`: nothing that the bundle runs from is absent.
+    """
+
+    faults: list[str]
+    absent: list[str]
+    usable: bool = True
 
 
 def healthy(context: Context, family: str, bundle: Digest) -> list[str]:
-    """B3: manifest, signature, blobs and chain of one bundle; the faults in sentences."""
-    from registry.bundle import verify
+    """B3: manifest, signature, blobs and chain of one bundle; why it cannot be served, in sentences."""
+    found = examine(context, family, bundle)
+    return found.faults + ([] if found.usable else found.absent)
 
-    return [str(fault) for fault in verify(context.store, bundle)] + chain_faults(context, family, bundle)
+
+def examine(context: Context, family: str, bundle: Digest) -> Findings:
+    """Manifest, signature, blobs and chain of one bundle."""
+    from registry.bundle import load_manifest, verify
+
+    found = Findings([], [])
+    faults = verify(context.store, bundle)
+    collected = context.ledger(family).state().collected.get(bundle)
+    if collected and any(fault.kind == "missing" for fault in faults):
+        found = Findings([], [f"collected on {collected[:10]}: it was never promoted"], usable=False)
+        faults = [fault for fault in faults if fault.kind != "missing"]
+    files = load_manifest(context.store, bundle).files if any(fault.kind == "missing" for fault in faults) else {}
+    for fault in faults:
+        entry = files.get(fault.path) if fault.kind == "missing" else None
+        word = _erased(context, family, entry.sha256) if entry else None
+        if word is None:
+            found.faults.append(str(fault))
+            continue
+        found.absent.append(f"{fault.path}: {sentence(word)}")
+        found = found._replace(usable=found.usable and fault.path.startswith(OPTIONAL))
+    found.faults.extend(chain_faults(context, family, bundle))
+    return found
+
+
+def _erased(context: Context, family: str, digest: Digest) -> Tombstone | None:
+    """The tombstone of a blob, None where there is none that counts."""
+    envelope = standing(context.store, digest)
+    if envelope is None:
+        return None
+    name = sha256_bytes(envelope)
+    events = context.ledger(family).events()
+    sequence = next((event.sequence for event in events if event.outputs.get("tombstone") == name), None)
+    at = None if sequence is None else Position(family, sequence)
+    try:
+        return checked(envelope, keys.ring(context), digest, at)
+    except SoundcheckError as error:
+        log.warning("the tombstone of blob %s does not count: %s", short(digest), error.what)
+        return None
 
 
 def chain_faults(context: Context, family: str, bundle: Digest) -> list[str]:
@@ -70,18 +131,26 @@ def chain_faults(context: Context, family: str, bundle: Digest) -> list[str]:
 
 
 def verify_family(context: Context, family: str) -> list[str]:
-    """Ledger chain, every bundle, the pointer, the mirror: all faults, in sentences."""
+    """Ledger chain, every bundle, the pointer: all faults, in sentences."""
+    return examine_family(context, family).faults
+
+
+def examine_family(context: Context, family: str) -> Findings:
+    """Ledger chain, every bundle, the pointer; `usable` is of no meaning here."""
     ledger, seen = context.ledger(family), pointer.current(context, family)
     anchor = (seen.table.ledger_sequence, seen.table.ledger_head) if seen.table else None
     faults = [f"ledger: {fault}" for fault in ledger.verify(anchor=anchor)]
+    absent: list[str] = []
     if faults:
-        return faults
+        return Findings(faults, absent)
     state = ledger.state()
     for bundle, version in state.packaged.items():
-        faults += [f"bundle {version} {short(bundle)}: {fault}" for fault in healthy(context, family, bundle)]
+        found = examine(context, family, bundle)
+        faults += [f"bundle {version} {short(bundle)}: {fault}" for fault in found.faults]
+        absent += [f"bundle {version} {short(bundle)}: {said}" for said in found.absent]
     if seen.stable != state.current:
         faults.append(f"pointer: stable is {_name(seen.stable)}, the ledger says {_name(state.current)}")
-    return faults
+    return Findings(faults, absent)
 
 
 def mirror_differences(context: Context, family: str) -> list[str]:

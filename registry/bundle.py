@@ -3,7 +3,8 @@
 Boundary: the store and the folders it is handed.
 Invariants: a bundle is named by the digest of its manifest; blobs are written before the manifest, so that a bundle
 without its manifest does not exist (R5.3); a restored folder appears whole, under its name, or not at all (S2);
-completeness is judged by the manifest, never by a listing (fault 17); modes, owners and times are not part of a bundle.
+completeness is judged by the manifest, never by a listing (fault 17); modes, owners and times are not part of a bundle;
+an erased file that a bundle does not run from may be absent, and the folder then has a note that says so (S5).
 Source: release-algorithm R5, B3, S1 to S3; model-transparency's way of naming extra, missing and changed files apart.
 """
 
@@ -18,6 +19,7 @@ from typing import Literal, NamedTuple
 from contracts.bundle import PAYLOAD, BundleManifest, payload_digest
 from contracts.digest import Digest, sha256_bytes, short
 from contracts.errors import AlreadyExists, Corrupt, DependencyFailed, NotFound, SoundcheckError
+from contracts.tombstone import ABSENT, AbsentFile, AbsentFiles
 from contracts.train_manifest import FileEntry
 from registry.documents import put_document
 from registry.folders import TRANSFERS, Progress, changed, digest_file, digest_folder, each, survey
@@ -32,6 +34,7 @@ from registry.store.files import (
     sync_files,
     sync_folder,
 )
+from registry.tombstones import absent_file, absent_in
 
 MANIFEST_PATH = "(manifest)"
 """How a fault names the manifest itself; no bundle path has parentheses at both ends."""
@@ -123,21 +126,42 @@ def _fill(store: Store, manifest: BundleManifest, folder: Path, on_progress: Pro
     for needed in sorted(folders):
         needed.mkdir(parents=True, exist_ok=True)
 
-    def copy(path: str) -> None:
-        store.copy_blob(manifest.files[path].sha256, folder / path, sync=False)
+    def copy(path: str) -> AbsentFile | None:
+        digest = manifest.files[path].sha256
+        try:
+            store.copy_blob(digest, folder / path, sync=False)
+        except NotFound:
+            if erased := absent_file(store, path, digest):
+                return erased
+            raise
+        return None
 
+    absent: dict[str, AbsentFile] = {}
     done, total = 0, sum(entry.size for entry in manifest.files.values())
-    for path, _ in each(_largest_first(manifest), copy, threads=TRANSFERS):
+    for path, erased in each(_largest_first(manifest), copy, threads=TRANSFERS):
+        if erased:
+            absent[path] = erased
         done += manifest.files[path].size
         if on_progress:
             on_progress(done, total)
-    sync_files(folder / path for path in manifest.files)
+    if absent:
+        _note(folder, manifest, absent)
+    sync_files(folder / path for path in (manifest.files.keys() - absent) | ({ABSENT} if absent else set()))
     for made in {
         folder,
         *folders,
         *(parent for leaf in folders for parent in leaf.parents if folder in parent.parents),
     }:
-        sync_folder(made)
+        if made.is_dir():
+            sync_folder(made)
+
+
+def _note(folder: Path, manifest: BundleManifest, absent: dict[str, AbsentFile]) -> None:
+    """Say in the folder what it lacks (S5)."""
+    (folder / ABSENT).write_bytes(AbsentFiles(bundle=manifest.digest(), files=dict(sorted(absent.items()))).canonical())
+    for path in absent:
+        with suppress(OSError):  # it has other files
+            (folder / path).parent.rmdir()
 
 
 def _largest_first(manifest: BundleManifest) -> list[str]:
@@ -182,13 +206,16 @@ def _one_line(error: SoundcheckError) -> str:
 def verify_folder(folder: Path, manifest: BundleManifest) -> list[BundleFault]:
     """Compare a folder with a manifest; names files that are extra, missing and changed apart, sorted by path.
 
-    A link, a device or an empty folder is a change where the manifest has a file, else it is extra.
+    A link, a device or an empty folder is a change where the manifest has a file, else it is extra. Erased files that
+    the folder's own note names are no faults (S5).
     """
     present, unfit = survey(folder)
     expected = manifest.files
     faults = [BundleFault(path, "changed" if path in expected else "extra", reason) for path, reason in unfit.items()]
-    faults += [BundleFault(path, "extra", "not in the manifest") for path in present if path not in expected | unfit]
-    absent = expected.keys() - present.keys() - unfit.keys()
+    erased = absent_in(folder, manifest)
+    known = expected | unfit | ({ABSENT: None} if erased else {})
+    faults += [BundleFault(path, "extra", "not in the manifest") for path in present if path not in known]
+    absent = expected.keys() - present.keys() - unfit.keys() - erased.keys()
     faults += [BundleFault(path, "missing", "not in the folder") for path in absent]
     common = [path for path in _largest_first(manifest) if path in present and path not in unfit]
     for path, entry in each(common, lambda path: digest_file(folder, path, present[path])):

@@ -108,12 +108,20 @@ def stopped_releases(events: Sequence[LedgerEvent], before: datetime) -> list[St
     for release, own in releases.items():
         bundle = next((event.outputs["bundle"] for event in own if event.step == "package" and event.outputs), None)
         manifests = {event.outputs.get("train_manifest") for event in own if event.step == "capture"} | {bundle}
-        old = release in collected or datetime.fromisoformat(own[-1].at) < before
+        old = release in collected or _is_before(own[-1].at, before)
         if old and release not in tried and (bundle is None or bundle not in moved):
             version = next((str(event.data["version"]) for event in own if "version" in event.data), "")
             named = frozenset(digest for digest in manifests if digest)
             found.append(Stopped(own[0].family, release, version, bundle, named, own[-1].at))
     return found
+
+
+def _is_before(at: str, before: datetime) -> bool:
+    """Whether an event's time is before another; one that cannot be told is not."""
+    try:
+        return datetime.fromisoformat(at) < before
+    except (ValueError, TypeError):
+        return False
 
 
 class Reach:

@@ -1,8 +1,8 @@
 """Which bundle a family goes back to: clauses B1 to B4 of the release algorithm, in their order.
 
 Boundary: no I/O and no clock here; whether a bundle is whole and compatible is asked of two functions that come in.
-Invariants: the answer is a bundle that was stable, is not current, not condemned, and (unless it was named) not
-withdrawn; nothing is guessed: no target is a refusal that says why each candidate fell out.
+Invariants: the answer is a bundle that was stable, is not current, not condemned, not erased, and (unless it was
+named) not withdrawn; nothing is guessed: no target is a refusal that says why each candidate fell out.
 Source: release-algorithm B1 to B4; `weigh` is the rollback candidate selector of the seed labs.
 """
 
@@ -52,7 +52,7 @@ class NoTarget(Refused):
 def candidates(state: ReleaseState) -> list[Digest]:
     """B1, B2: what an unnamed rollback may choose from, newest promotion first."""
     stable = {move.bundle for move in state.history}
-    out = state.withdrawn | state.condemned | {state.current}
+    out = state.withdrawn | state.condemned | state.erased | {state.current}  # S5: what lacks its weights cannot run
     return sorted(stable - out, key=lambda bundle: -(state.promoted_at(bundle) or 0))
 
 
@@ -112,6 +112,8 @@ def _unfit(state: ReleaseState, named: Digest) -> str | None:
         return "it is the stable one now"
     if state.promoted_at(named) is None:
         return "it was never stable" if named in state.packaged else "no release of this family packaged it"
+    if named in state.erased:
+        return "files that it runs from were erased"
     return "it is condemned" if named in state.condemned else None
 
 
@@ -152,7 +154,8 @@ def _nothing(state: ReleaseState, skipped: tuple[tuple[Digest, str], ...]) -> No
     passed = {bundle for bundle, _ in skipped}
     for bundle in dict.fromkeys(move.bundle for move in reversed(state.history)):
         if bundle not in passed and bundle != state.current:
-            how = "condemned" if bundle in state.condemned else "withdrawn"
+            marks = {"erased": state.erased, "condemned": state.condemned}
+            how = next((mark for mark, bundles in marks.items() if bundle in bundles), "withdrawn")
             reasons.append(f"{version_of(state, bundle)} {short(bundle)} is {how}")
     returning = any(bundle in state.withdrawn - state.condemned for bundle in (move.bundle for move in state.history))
     error = NoTarget(

@@ -68,9 +68,13 @@ def status(family: str | None, as_json: bool) -> None:
 @click.argument("bundle")
 @click.option("--into", required=True, type=click.Path(path_type=Path), help="A folder that does not exist yet.")
 @click.option("--with-data", is_flag=True, help="Also the exact training data, below DIR/data.")
-def restore(bundle: str, into: Path, with_data: bool) -> None:
-    """Write any bundle that was ever packaged into a new folder, every byte verified."""
-    from flows.commands.shared import light_context, progress_bars
+@JSON
+def restore(bundle: str, into: Path, with_data: bool, as_json: bool) -> None:
+    """Write any bundle that was ever packaged into a new folder, every byte verified.
+
+    Exit status 1: files were erased for withdrawn consent; ABSENT.json in the folder names them.
+    """
+    from flows.commands.shared import light_context, progress_bars, say
     from operations.restore import restore as operation
     from operations.rollback import find_family
     from operations.with_data import restore_with_data
@@ -82,42 +86,54 @@ def restore(bundle: str, into: Path, with_data: bool) -> None:
         if with_data:
             done, data = restore_with_data(context, family, digest, into)
         else:
-            done = operation(context, family, digest, into)
+            done, data = operation(context, family, digest, into), None
+    if as_json:
+        more = {"data": {**data._asdict(), "folder": str(data.folder)}} if data else {}
+        say({**done._asdict(), "folder": str(done.folder), "whole": not done.absent, **more})
+        raise SystemExit(int(bool(done.absent)))
     click.echo(
         f"{done.family} {done.version} ({done.bundle}): {done.files} files, every digest verified, in {done.folder}"
     )
-    if with_data:
+    if data:
         click.echo(
             f"  training data: {data.files} files, {data.size} bytes, {data.utterances} utterances, each verified, "
             f"from {data.remote}, in {data.folder}"
         )
+    for sentence in done.absent:
+        click.echo(f"  NOT WHOLE: {sentence}", err=True)
+    raise SystemExit(int(bool(done.absent)))
 
 
 @click.command()
 @click.argument("name", required=False, metavar="[FAMILY|BUNDLE]")
 @JSON
 def verify(name: str | None, as_json: bool) -> None:
-    """Check ledger chains, bundles, signatures, pointers and the MLflow mirror; exit status 1 names every fault."""
+    """Check ledger chains, bundles, signatures, pointers and the MLflow mirror; exit status 1 names every fault.
+
+    What was erased for withdrawn consent, or collected as garbage, is said and is no fault.
+    """
     from flows.commands.shared import say
     from flows.wiring import open_context
     from operations.mirror import mirror_faults
-    from operations.restore import healthy, verify_family
+    from operations.restore import examine, examine_family
     from operations.rollback import find_family
 
     context = open_context()
     if name and name not in context.settings.families:
         family, bundle = find_family(context, name)
-        faults = {name: healthy(context, family, bundle)}
+        found = {name: examine(context, family, bundle)}
+        faults = {one: findings.faults for one, findings in found.items()}
     else:
         chosen = [name] if name else list(context.settings.families)
-        faults = {one: verify_family(context, one) + mirror_faults(context, one) for one in chosen}
+        found = {one: examine_family(context, one) for one in chosen}
+        faults = {one: findings.faults + mirror_faults(context, one) for one, findings in found.items()}
     if as_json:
-        say(dict(faults))
+        say({"faults": faults, "absent": {one: findings.absent for one, findings in found.items()}})
     else:
-        for one, found in faults.items():
-            click.echo(f"{one}: {'clean' if not found else f'{len(found)} faults'}")
-            for fault in found:
-                click.echo(f"  {fault}")
+        for one, findings in found.items():
+            click.echo(f"{one}: {'clean' if not faults[one] else f'{len(faults[one])} faults'}")
+            for sentence in (*faults[one], *findings.absent):
+                click.echo(f"  {sentence}")
     raise SystemExit(int(any(faults.values())))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,12 @@ def context(tmp_path: Path) -> Context:
 
 
 class Packaged:
-    """A release whose bundle is in the store, signed; `event` is its package event."""
+    """A release whose bundle is in the store, signed; `event` is its package event; `more` are files of the bundle."""
 
-    def __init__(self, context: Context, folder: Path, version: str = "v2", weights: bytes = b"weights") -> None:
+    def __init__(
+        self, context: Context, folder: Path, version: str = "v2", weights: bytes = b"weights",
+        more: Mapping[str, bytes] | None = None,
+    ) -> None:  # fmt: skip
         self.context = context
         files = {
             "payload/runtime.json": b"{}",
@@ -66,7 +69,7 @@ class Packaged:
             "reports/safety.json": "safety_report",
         }
         files |= {path: context.store.read_blob(self.inputs[role]) for path, role in copies.items()}
-        whole = write_folder(folder / "bundle", files)
+        whole = write_folder(folder / "bundle", {**files, **(more or {})})
         self.manifest: BundleManifest = assemble(whole, family=FAMILY, version=version)
         self.bundle = freeze(context.store, whole, self.manifest)
         self.release, self.candidate = captured["release"], candidate
