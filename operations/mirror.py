@@ -234,7 +234,9 @@ def _artifacts(view: ReleaseView) -> dict[str, bytes]:
         "evidence": view.evidence,
     }
     files = {f"reports/{name}.json": document.canonical() for name, document in documents.items() if document}
-    files["report.html"] = render(replace(view, now=view.events[-1].at, links={})).encode()
+    # As the store has them: an event that this process wrote keeps the order in which its fields were given.
+    events = tuple(LedgerEvent.from_bytes(event.to_bytes()) for event in view.events)
+    files["report.html"] = render(replace(view, events=events, now=events[-1].at, links={})).encode()
     files["MODEL_CARD.md"] = view.model_card.encode()
     return files
 
