@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import os
 import random
 import secrets
@@ -32,6 +31,7 @@ from urllib.parse import parse_qs, urlsplit
 from contracts.digest import Digest, sha256_bytes, short
 from contracts.errors import DependencyFailed, NotFound, WrongCall
 from registry.store import BlobInfo, Pointer
+from registry.store.digested import DigestedFile, check_unchanged
 from registry.store.errors import conflict, corrupt_blob, nested, taken
 from registry.store.files import disk, new_file, write_at
 from registry.store.keeping import kept, put
@@ -278,14 +278,14 @@ class S3Store:
         size = os.fstat(file.fileno()).st_size
         if size <= PART_BYTES:
             content = file.read()
-            _unchanged(sha256_bytes(content), digest, self.url)
+            check_unchanged(sha256_bytes(content), digest, self.url)
             self._put_once(key, content)
             return
         with self._request("the store could not write a blob", key):
             from boto3.s3.transfer import TransferConfig
 
             self.client.upload_fileobj(
-                _Digested(file, digest, self.url), self.bucket, self.full_key(key),
+                DigestedFile(file, digest, self.url), self.bucket, self.full_key(key),
                 ExtraArgs={"ChecksumAlgorithm": "SHA256"},
                 Config=TransferConfig(
                     multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=PARTS_AT_ONCE,
@@ -390,37 +390,6 @@ class S3Store:
                 got=type(error).__name__,
                 next_step="is the store's server up? run the same command again: it goes on where it stopped",
             ) from error
-
-
-class _Digested(io.RawIOBase):
-    """A file that is read once, from front to back; the read that finds its end fails where the bytes were others."""
-
-    def __init__(self, file: BinaryIO, digest: Digest, url: str) -> None:
-        self._file = file
-        self._digest = digest
-        self._url = url
-        self._hasher = hashlib.sha256()
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        chunk = self._file.read(size)
-        self._hasher.update(chunk)
-        if not chunk or size < 0 or len(chunk) < size:
-            _unchanged(self._hasher.hexdigest(), self._digest, self._url)
-        return chunk
-
-
-def _unchanged(got: Digest, digest: Digest, url: str) -> None:
-    if got != digest:
-        raise DependencyFailed(
-            "a file changed while it was stored",
-            where=url,
-            got=f"sha256 {short(got)}",
-            expected=f"sha256 {short(digest)}",
-            next_step="let nothing write to it, then run the same command again",
-        )
 
 
 def _status(error: Any) -> int:

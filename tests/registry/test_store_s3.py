@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from contracts.errors import AlreadyExists, Corrupt, DependencyFailed, NotFound, Refused, WrongCall
-from registry.store import Store, open_store, s3
+from registry.store import BlobInfo, Store, open_store, s3
 from registry.store.keys import blob_key
 from registry.store.memory import MemoryStore
 from registry.store.s3 import PART_BYTES, S3Store
@@ -218,13 +218,13 @@ def test_a_file_that_changes_while_it_is_stored_leaves_no_blob(
     store = S3Store(bucket.client, bucket.bucket, secrets.token_hex(8))
     source = tmp_path / "source"
     source.write_bytes(large(parts))
-    has_blob = store.has_blob
+    blob_info = store.blob_info
 
-    def changed_meanwhile(digest: str) -> bool:
+    def changed_meanwhile(digest: str) -> BlobInfo | None:
         source.write_bytes(large(parts, seed=1))
-        return has_blob(digest)
+        return blob_info(digest)
 
-    monkeypatch.setattr(store, "has_blob", changed_meanwhile)
+    monkeypatch.setattr(store, "blob_info", changed_meanwhile)
     with pytest.raises(DependencyFailed, match="a file changed while it was stored"):
         store.put_blob(source)
     assert list(store.list("blobs/")) == []
