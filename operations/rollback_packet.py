@@ -29,13 +29,27 @@ PACKET = "rollback_packet.json"
 RISKS = 5
 """Comparisons that a packet shows; the bundle's quality report has them all."""
 
-CACHE = (
+
+class Texts(NamedTuple):
+    """What is said where there is a bundle to go back to, and where there is none."""
+
+    cache: str
+    verified_when: str
+    customer_message: str
+
+
+BACK = Texts(
     "every gateway keeps the target's workers warm through the bake time, and its files in the verified local cache: "
-    "nothing is loaded at the switch, and it works with the store away; streams end on the bundle they began with"
-)
-CUSTOMER_MESSAGE = (
+    "nothing is loaded at the switch, and it works with the store away; streams end on the bundle they began with",
+    "stable.bundle is {target}, canary is null",
     "We have returned to the previous version of the speech service. No action is needed; sessions that were open end "
-    "on the version they began with."
+    "on the version they began with.",
+)
+FORWARD = Texts(
+    "there is no earlier bundle to keep warm; the corrected one is loaded and proved before anything moves",
+    "stable.bundle is the corrected release's, canary is null",
+    "We are correcting the speech service. Some answers may be worse than they should be until we write again; nothing "
+    "needs to be changed on your side.",
 )
 
 
@@ -53,6 +67,7 @@ def make(documents: Documents) -> RollbackPacket:
     """The packet of a bundle that is about to be packaged."""
     train, entry, policy, score, safety = documents
     family, target = policy.family, _target(entry)
+    texts = BACK if target else FORWARD
     return RollbackPacket(
         family=family,
         version=train.version,
@@ -74,10 +89,10 @@ def make(documents: Documents) -> RollbackPacket:
             feature_contract=entry.feature_contract,
             embedding_dimension=_dimension(train),
         ),
-        cache=CACHE,
+        cache=texts.cache,
         verification=f"soundcheck status {family} --json",
-        verified_when=f"stable.bundle is {target or 'the bundle that was named'}, canary is null",
-        customer_message=CUSTOMER_MESSAGE,
+        verified_when=texts.verified_when.format(target=target),
+        customer_message=texts.customer_message,
         criteria=_criteria(policy),
     )
 

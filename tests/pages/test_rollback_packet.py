@@ -65,6 +65,7 @@ def test_a_first_release_has_nothing_to_go_back_to_and_says_so() -> None:
     assert found.target is None
     assert found.rollback.command == "soundcheck release asr-commands --candidate DIR"
     assert not any("rollback" in action.command for action in found.others)
+    assert "previous version" not in found.customer_message + found.cache + found.verified_when
     page = render(first_release())
     assert "there is nothing to go back to: it is the first release" in page
     assert "none: first release" in page
