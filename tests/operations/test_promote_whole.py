@@ -1,0 +1,92 @@
+"""Promotion asks for a whole bundle: not a damaged one (fault 15), not one whose files a collection takes (fault 29)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from contracts.approval import Evidence
+from contracts.digest import Digest, short
+from contracts.errors import Corrupt, Refused
+from operations import pointer
+from operations.approve import record
+from operations.context import Context, put
+from operations.promote import promote
+from tests.operations.gated_releases import FAMILY, open_installation
+from tests.operations.test_attest import Packaged
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    return open_installation(tmp_path)
+
+
+@pytest.fixture
+def packaged(context: Context, tmp_path: Path) -> Packaged:
+    return Packaged(context, tmp_path / "one")
+
+
+def _approved(context: Context, packaged: Packaged) -> tuple[dict[str, Digest], Digest]:
+    """The release's captured documents, and evidence that anna has said yes to."""
+    none = "0" * 64
+    inputs = packaged.inputs
+    shown = Evidence(
+        family=FAMILY, version="v2", bundle=packaged.bundle, score_report=inputs["score_report"], timing_report=none,
+        safety_report=inputs["safety_report"], gate_report=inputs["gate_report"], replay_report=none,
+        canary_report=none, policy=inputs["policy"], previous_policy=None, rollback_target=None,
+    )  # fmt: skip
+    (evidence,) = put(context, shown)
+    context.ledger(FAMILY).append(
+        "request_approval", "complete", at=context.timestamp(), release=packaged.release, outputs={"evidence": evidence}
+    )
+    record(context, FAMILY, evidence, decision="promote", key_name="anna",
+           reviewed_slices=("commands/accent=scottish",))  # fmt: skip
+    return {"release": packaged.release, "policy": inputs["policy"]}, evidence
+
+
+def _moves(context: Context) -> list[tuple[str, str]]:
+    return [(event.step, event.outcome) for event in context.ledger(FAMILY).events() if event.step == "promote"]
+
+
+def test_a_whole_bundle_is_promoted(context: Context, packaged: Packaged) -> None:
+    promote(context, FAMILY, *_approved(context, packaged))
+    assert pointer.current(context, FAMILY).stable == packaged.bundle
+
+
+def test_a_bundle_that_lost_a_blob_is_not_promoted(context: Context, packaged: Packaged) -> None:
+    approved = _approved(context, packaged)
+    weights = packaged.manifest.files["payload/weights.safetensors"].sha256
+    context.store.delete_blob(weights)
+    with pytest.raises(Corrupt) as raised:
+        promote(context, FAMILY, *approved)
+    assert str(raised.value) == (
+        "the bundle is not whole\n"
+        f"  where: {FAMILY}, bundle {short(packaged.bundle)}\n"
+        f"  got: payload/weights.safetensors: missing (no blob {short(weights)})\n"
+        "  expected: every file as it was packaged\n"
+        f"  next step: soundcheck verify {FAMILY}; restore the store from its backup, or release a new candidate"
+    )
+    assert _moves(context) == []
+
+
+def test_a_collection_that_came_first_stops_a_promotion_after_its_intent(
+    context: Context, packaged: Packaged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The collection writes its event between the promotion's checks and its intent."""
+    approved = _approved(context, packaged)
+    look = pointer.current
+
+    def collected_meanwhile(*arguments: object) -> pointer.Current:
+        context.ledger(FAMILY).append(
+            "collect", "complete", at="2026-11-20T12:00:00.000Z", outputs={"bundle": packaged.bundle},
+            data={"release": packaged.release},
+        )  # fmt: skip
+        return look(context, FAMILY)
+
+    monkeypatch.setattr(pointer, "current", collected_meanwhile)
+    with pytest.raises(Refused, match="its files were collected"):
+        promote(context, FAMILY, *approved)
+    assert _moves(context) == [("promote", "start"), ("promote", "fail")]
+    assert context.ledger(FAMILY).state().open_intents == ()
+    assert look(context, FAMILY).stable is None
