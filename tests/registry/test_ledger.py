@@ -273,3 +273,10 @@ def test_law_an_event_survives_its_bytes(data: dict[str, bool | int | str | None
         family="asr", sequence=0, previous=GENESIS, at=AT, step="promote", outcome="start", data=dict(data)
     )
     assert LedgerEvent.from_bytes(event.to_bytes()) == event
+
+
+def test_the_writer_has_an_event_as_every_reader_has_it() -> None:
+    store = MemoryStore()
+    written = Ledger(store, "asr").append("score", "complete", at=AT, data={"version": "v1", "actor": "demo"})
+    (read,) = Ledger(store, "asr").events()
+    assert list(written.data) == list(read.data) == ["actor", "version"]
