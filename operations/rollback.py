@@ -47,6 +47,8 @@ class RolledBack(NamedTuple):
     switch_s: float
     total_s: float
     skipped: tuple[tuple[Digest, str], ...]
+    golden_erased: int = 0
+    """Fixtures that prove nothing any longer, because consent was withdrawn (S5)."""
 
 
 def rollback(
@@ -95,6 +97,7 @@ def rollback(
         switch_s=finished - switched,
         total_s=finished - started,
         skipped=tuple(resolution.skipped),
+        golden_erased=proof.erased,
     )
 
 

@@ -1,4 +1,4 @@
-"""Promotion asks for a whole bundle: not a damaged one (fault 15), not one whose files a collection takes (fault 29)."""
+"""Promotion asks for a whole bundle: no damaged one (fault 15), none whose files a collection takes (fault 29)."""
 
 from __future__ import annotations
 

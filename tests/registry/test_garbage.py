@@ -20,6 +20,7 @@ from registry.garbage import Collection, collect, document_names, refuse_collect
 from registry.ledger import Ledger
 from registry.store.keys import blob_key
 from registry.store.memory import Crash, FaultKind, MemoryStore
+from tests.registry.conftest import make_store
 from tests.registry.registry_parts import flip_bit, write_folder
 from tests.registry.stepped_store import SteppedStore
 
@@ -104,6 +105,20 @@ def test_a_blob_that_nobody_names_goes_after_the_grace_period(house: House, cloc
     assert (dry.deleted, house.store.has_blob(orphan)) == (0, True)
     done = house.collect()
     assert (done.deleted, done.deleted_bytes, house.store.has_blob(orphan)) == (1, 14, False)
+
+
+@pytest.mark.parametrize("kind", ["local", "s3"])
+def test_every_store_is_collected_alike(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, clock: Clock
+) -> None:
+    """Ages are the store's own, so the collection's clock is ahead: a year after these were put."""
+    store = make_store(kind, request, tmp_path)
+    clock.days = (datetime.now(UTC) - START).days + 365
+    orphan, report = store.put_blob(b"orphan"), store.put_blob(b"report")
+    Ledger(store, FAMILY).append("score", "complete", at=clock.at(), release="r1", outputs={"report": report})
+    done = collect(store, [FAMILY], clock=clock.now, grace_s=7 * DAY_S, stopped_s=90 * DAY_S, delete=True)
+    assert ([info.digest for info in done.unnamed], done.deleted, done.kept) == ([orphan], 1, 1)
+    assert (store.has_blob(orphan), store.read_blob(report)) == (False, b"report")
 
 
 def test_bundle_documents_and_what_they_name_stay(house: House, clock: Clock) -> None:
