@@ -40,6 +40,9 @@ down:  ## stop every server that was started
 browser:  ## install Chromium for the browser tests
 	bash scripts/browser.sh
 
+postgres:  ## install PostgreSQL for the tests of MLflow's database (without it they are skipped, and say so)
+	-bash scripts/postgres.sh
+
 lint: install  ## style, types, import contracts, lock, secrets
 	ruff check --no-cache .
 	ruff format --check .
@@ -47,7 +50,7 @@ lint: install  ## style, types, import contracts, lock, secrets
 	lint-imports
 	python scripts/check_repository.py
 
-test: lint browser train  ## everything that must hold, in at most 15 minutes on 2 cores
+test: lint browser postgres train  ## everything that must hold, in at most 15 minutes on 2 cores
 	pytest --ignore tests/crash
 
 test-crash: install train  ## releases killed at every step; slower than `make test`
@@ -62,4 +65,4 @@ image-check:  ## the steps of the Containerfile, in a clean root, without a cont
 clean: down  ## remove what was made (the environment and the trained candidates stay)
 	rm -rf .soundcheck .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help install lock train packs push release release-en down browser lint test test-crash bench image-check clean
+.PHONY: help install lock train packs push release release-en down browser postgres lint test test-crash bench image-check clean

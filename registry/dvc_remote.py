@@ -117,7 +117,7 @@ class DataRemote:
             options = {"endpoint_url": place.endpoint, "profile": place.profile, "use_listings_cache": False,
                        "config_kwargs": _S3_SETTINGS}  # fmt: skip
         with self._answering("opened"):
-            import fsspec  # type: ignore[import-untyped]
+            import fsspec
 
             self._files, self._base = fsspec.url_to_fs(place.address, **options)
 
