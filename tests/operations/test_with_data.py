@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import s3fs  # type: ignore[import-untyped]
+import s3fs
 
 from contracts.errors import AlreadyExists, Corrupt, DependencyFailed, Refused
 from contracts.train_manifest import DvcRemote
