@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from contracts.bundle import Golden, GoldenFixture
+from contracts.bundle import BundleManifest, Golden, GoldenFixture
 from contracts.digest import Digest, canonical_json
 from contracts.errors import Refused
 from contracts.policy import FamilyPolicy
@@ -30,6 +30,7 @@ from operations.packs import required_packs
 from operations.payload import materialise
 from operations.safety import SAFETY_FILTERS
 from registry.documents import get_document
+from registry.folders import TRANSFERS, each
 
 
 def package(
@@ -60,7 +61,7 @@ def package(
                     expected=manifest.payload_digest,
                     next_step="run the release again",
                 )
-            new_bytes = sum(entry.size for entry in bundle.files.values() if not context.store.has_blob(entry.sha256))
+            new_bytes = _new_bytes(context, bundle)
             digest = freeze(
                 context.store,
                 Path(folder),
@@ -79,6 +80,13 @@ def package(
     outputs = once(context, family=family, release=captured["release"], step="package", inputs=inputs, body=body)
     follow(context, family)
     return outputs
+
+
+def _new_bytes(context: Context, bundle: BundleManifest) -> int:
+    """Bytes of the bundle that the store does not have yet; content that stands in it twice counts once (R5.2)."""
+    sizes = {entry.sha256: entry.size for entry in bundle.files.values()}
+    asked = each(list(sizes), context.store.has_blob, threads=TRANSFERS)
+    return sum(sizes[digest] for digest, there in asked if not there)
 
 
 def _fill(context: Context, folder: Path, manifest: TrainManifest, inputs: dict[str, Digest]) -> None:
