@@ -25,6 +25,7 @@ from registry.dvc_remote import DataRemote, place_of_remote, place_of_store
 from registry.folders import each
 from registry.provenance import PACKAGED
 from registry.store.files import SCRATCH_FOLDER, disk, make_folder, scratch_folder, sweep, sync_folder
+from registry.tombstones import read_named
 
 DATA = "data"
 """Where data goes, in the folder of the bundle; and how a project names its own."""
@@ -182,7 +183,8 @@ def _check_utterances(
         return 0
     import pandas as pd
 
-    frame = pd.read_parquet(BytesIO(context.store.read_blob(manifest.data.digest)), columns=["path", "sha256"])
+    rows = read_named(context.store, manifest.data.digest, "the list of the training data")
+    frame = pd.read_parquet(BytesIO(rows), columns=["path", "sha256"])
     folders = [entry.path for entry in lineage.data]
     for path, sha256 in zip(frame["path"], frame["sha256"], strict=True):
         place = utterance_path(str(path), folders, known)

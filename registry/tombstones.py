@@ -13,7 +13,7 @@ from pathlib import Path
 
 from contracts.bundle import BundleManifest
 from contracts.digest import Digest, short
-from contracts.errors import Corrupt, Refused
+from contracts.errors import Corrupt, NotFound, Refused
 from contracts.tombstone import ABSENT, OPTIONAL, AbsentFile, AbsentFiles, Tombstone
 from registry.envelopes import parse_envelope, statement_of, verify_envelope
 from registry.keyring import EVERY_REASON, Keyring, Position
@@ -85,6 +85,20 @@ def absent_file(store: Store, path: str, digest: Digest) -> AbsentFile | None:
             next_step="restore another bundle (soundcheck status), or release a candidate without this content",
         )
     return AbsentFile(sha256=digest, at=word.at, by=word.by, reason=word.reason)
+
+
+def read_named(store: Store, digest: Digest, what: str) -> bytes:
+    """A blob that a document names; Refused with the tombstone's words where it was erased, else as read_blob."""
+    try:
+        return store.read_blob(digest)
+    except NotFound:
+        envelope = standing(store, digest)
+        if envelope is None:
+            raise
+        raise Refused(
+            f"{what} cannot be had: it was erased", where=f"{store.url}, blob {short(digest)}",
+            got=sentence(said(envelope)), expected="content that nobody has withdrawn",
+        ) from None  # fmt: skip
 
 
 def sentence(word: Tombstone | AbsentFile) -> str:

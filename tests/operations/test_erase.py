@@ -22,6 +22,7 @@ from registry.ledger import Ledger
 from registry.resolver import candidates
 from registry.store.keeping import tombstone_key
 from registry.store.memory import Crash, FaultKind, MemoryStore
+from registry.tombstones import read_named
 from tests.operations.gated_releases import FAMILY, open_installation
 from tests.operations.test_attest import Packaged
 
@@ -145,6 +146,23 @@ def test_erased_content_stays_out_until_consent_is_given_anew(context: Context, 
     erase(context, voice, key_name="bert", reason=REASON)
     assert not context.store.has_blob(voice)
     assert [event.step for event in context.ledger(FAMILY).events()][-3:] == ["erase", "consent", "erase"]
+
+
+def test_data_that_was_erased_is_not_reported_as_lost(context: Context) -> None:
+    """What `restore --with-data` says of the list of the training data."""
+    rows = context.store.put_blob(b"PAR1 rows")
+    assert read_named(context.store, rows, "the list") == b"PAR1 rows"
+    erase(context, rows, key_name="bert", reason=REASON)
+    with pytest.raises(Refused) as raised:
+        read_named(context.store, rows, "the list")
+    assert str(raised.value) == (
+        "the list cannot be had: it was erased\n"
+        f"  where: memory://memory, blob {short(rows)}\n"
+        f"  got: erased on 2026-11-20 by bert: {REASON}\n"
+        "  expected: content that nobody has withdrawn"
+    )
+    with pytest.raises(NotFound):
+        read_named(context.store, "f" * 64, "the list")
 
 
 def test_what_users_are_served_from_is_not_erased(context: Context, packaged: Packaged) -> None:
