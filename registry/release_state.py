@@ -195,6 +195,7 @@ class _Folding:
             self._erase(event)
         elif bundle and event.step == "package":
             self._packaged[bundle] = self._version(event, bundle)
+            self._collected.pop(bundle, None)  # another release has stored the same files anew
         elif bundle and event.step == "condemn":
             self._condemned.add(bundle)
         elif bundle and event.step in MOVES:

@@ -98,7 +98,7 @@ class Store(Protocol):
         ...
 
     def delete_blob(self, digest: Digest) -> None:
-        """Remove a blob, one that is not there too; used by garbage collection alone."""
+        """Remove a blob, one that is not there too; used by garbage collection and erasure alone."""
         ...
 
     def pointer(self, name: str) -> Pointer | None:

@@ -159,6 +159,21 @@ def test_a_release_that_stopped_long_ago_loses_its_files_and_keeps_its_documents
     assert house.collect().deleted == 0
 
 
+def test_a_bundle_that_another_release_packages_anew_is_whole_again(house: House, clock: Clock) -> None:
+    """The same content under another policy: another release, the same bundle."""
+    bundle = house.package("r1", b"one")
+    clock.days = 91
+    assert house.collect().deleted == 3
+    manifest = bundles.load_manifest(house.store, bundle)
+    assert bundles.freeze(house.store, house.source("r1", b"one"), manifest) == bundle
+    Ledger(house.store, FAMILY).append("package", "complete", at=clock.at(), release="r2", outputs={"bundle": bundle})
+    assert Ledger(house.store, FAMILY).state().collected == {"r1": clock.at()}
+    house.promote("r2", bundle)
+    clock.days = 5000
+    assert house.collect().deleted == 0
+    assert bundles.verify(house.store, bundle) == []
+
+
 @pytest.mark.parametrize("grace_days", [1, 10_000])
 @pytest.mark.parametrize("stopped_days", [0, -10])
 def test_what_was_ever_stable_is_never_taken_whatever_the_options(
