@@ -71,7 +71,7 @@ def prove(context: Context, bundle: Digest) -> Proof:
     context.progress("golden outputs", 1, 1)
     proof = compare(golden, [str(text) for text in table["text"]])
     if noted(folder):
-        log.warning("bundle %s: golden fixtures that were erased and prove nothing: %d", short(bundle), len(noted(folder)))
+        log.warning("bundle %s: golden fixtures erased, which prove nothing: %d", short(bundle), len(noted(folder)))
     if proof.different:
         raise Refused(
             "the golden outputs differ",
