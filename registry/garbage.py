@@ -28,12 +28,13 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from contracts.digest import Digest, canonical_json, short
 from contracts.errors import Conflict, Corrupt, NotFound, Refused, WrongCall
 from contracts.garbage import POINTER, GarbageDeclaration
 from contracts.ledger_event import LedgerEvent
+from contracts.wheelhouse import WHEELHOUSES, Wheelhouse
 from registry.ledger import Ledger
 from registry.release_state import MOVES, ReleaseState
 from registry.store import BlobInfo, Store
@@ -46,10 +47,12 @@ BATCH = 500
 """Blobs of one declaration."""
 LEASE_S = 1800.0
 LEAST_GRACE_S = 24 * YOUNG_S
-NAMING = ("keyring/", "tombstones/", POINTERS)
+NAMING = ("keyring/", "tombstones/", WHEELHOUSES, POINTERS)
 """Where names stand beside the ledgers."""
 ASIDE = ("collect", "condemn", "consent", "erase")
 """Steps whose events speak about a release and are no part of it: they do not keep its files."""
+_HOLDING = {"bundle_manifest": "files", "train_manifest": "payload", Wheelhouse.KIND: "wheels"}
+"""Documents that hold plain files, and where."""
 _HEX = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
@@ -167,7 +170,9 @@ class Reach:
                     self._revive(family, event, live)
             self._read[family] = len(events)
         for content in self._naming():
-            live |= names_in(content)
+            names, files = document_names(content)
+            live |= names_in(content) | names
+            self.kept |= files
         self._expand(live, self._live, barred=frozenset())
         for one in list(self.stopped.values()):
             if one.bundle in self._live or one.manifests <= self._live:  # something that lives on names it
@@ -191,7 +196,8 @@ class Reach:
                     pointer = self._store.pointer(key.removeprefix(POINTERS)) if key != pointer_key(POINTER) else None
                     yield pointer.content if pointer else b""
                 else:
-                    yield key.encode() + b"\n" + self._store.read(key)
+                    yield key.encode()
+                    yield self._store.read(key)
 
     def _expand(self, roots: Iterable[Digest], seen: set[Digest], *, barred: frozenset[Digest]) -> None:
         """Keep what these name, and what that names; the files of a barred manifest are not kept for its sake."""
@@ -249,12 +255,32 @@ def document_names(content: bytes) -> tuple[frozenset[Digest], frozenset[Digest]
         value = json.loads(content)
     except ValueError:
         return names_in(content), frozenset()
-    held = {"bundle_manifest": "files", "train_manifest": "payload"}.get(str(value.get("kind")), "")
-    entries = value.get(held, {})
-    files = names_in(canonical_json(entries)) if isinstance(entries, dict) and held else frozenset()
+    files = _files_of(value)
     sealed = value.get("payload") if "payloadType" in value else None
-    inside = names_in(base64.b64decode(sealed)) if isinstance(sealed, str) else frozenset()
-    return (names_in(content) | inside) - files, files
+    if not isinstance(sealed, str):
+        return names_in(content) - files, files
+    inside = base64.b64decode(sealed)
+    predicate = _predicate(inside)
+    quoted = _files_of(predicate)
+    names = (names_in(content) | names_in(inside)) - quoted
+    # A wheelhouse stands in its envelope alone; a manifest is a blob, which the envelope's subject names.
+    return names, quoted if predicate.get("kind") == Wheelhouse.KIND else frozenset()
+
+
+def _files_of(value: dict[str, Any]) -> frozenset[Digest]:
+    """The plain files of a document that holds some."""
+    entries = value.get(_HOLDING.get(str(value.get("kind")), ""))
+    return names_in(canonical_json(entries)) if isinstance(entries, dict) else frozenset()
+
+
+def _predicate(statement: bytes) -> dict[str, Any]:
+    """What is signed, {} where these bytes are no statement."""
+    try:
+        value = json.loads(statement)
+    except ValueError:
+        return {}
+    found = value.get("predicate") if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def collect(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -248,11 +249,23 @@ def test_a_run_that_is_late_deletes_nothing_more(house: House, clock: Clock, mon
 
 
 def test_names_inside_an_envelope_count() -> None:
-    import base64
-
     sealed = base64.b64encode(b'{"digest":"' + b"c" * 64 + b'"}').decode()
     names, files = document_names(canonical_json({"payloadType": "x", "payload": sealed, "signatures": []}))
     assert (names, files) == (frozenset({"c" * 64}), frozenset())
+
+
+@pytest.mark.parametrize(
+    ("kind", "held", "expected"),
+    [("bundle_manifest", "files", frozenset()), ("wheelhouse", "wheels", frozenset({"d" * 64}))],
+)
+def test_an_envelope_keeps_wheels_and_only_quotes_the_files_of_a_manifest(
+    kind: str, held: str, expected: frozenset[str]
+) -> None:
+    predicate = {"kind": kind, held: {"name": {"sha256": "d" * 64, "size": 1}}}
+    statement = canonical_json({"subject": [{"name": "x", "digest": {"sha256": "c" * 64}}], "predicate": predicate})
+    sealed = base64.b64encode(statement).decode()
+    names, files = document_names(canonical_json({"payloadType": "x", "payload": sealed, "signatures": []}))
+    assert (names, files) == (frozenset({"c" * 64}), expected)
 
 
 def _release(house: House, name: str, weights: bytes, result: dict[str, str]) -> None:
