@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from contracts.approval import Approval, Decision, Evidence
 from contracts.digest import Digest, short
-from contracts.errors import Refused, SoundcheckError, WrongCall
+from contracts.errors import DependencyFailed, Refused, SoundcheckError, WrongCall
 from contracts.policy import FamilyPolicy
 from contracts.reports import GateReport, ScoreReport
 from contracts.verdict import Value, Verdict
@@ -120,6 +120,8 @@ def decisions(context: Context, policy: FamilyPolicy, evidence_digest: Digest) -
             try:
                 envelope = context.store.read_blob(event.outputs["signature"])
                 found.append(read_approval(envelope, evidence_digest, keyring, at=at))
+            except DependencyFailed:
+                raise  # an unread decision may be a no
             except SoundcheckError as error:
                 log.warning("event %d: a signed decision does not count: %s", event.sequence, error.what)
         elif policy.approvals.mode == "ui":

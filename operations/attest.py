@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from contracts.bundle import BundleManifest
 from contracts.digest import Digest, short
-from contracts.errors import Corrupt, Refused, SoundcheckError
+from contracts.errors import Corrupt, DependencyFailed, Refused, SoundcheckError
 from contracts.ledger_event import GENESIS, LedgerEvent
 from contracts.reports import GateReport, ScoreReport
 from contracts.train_manifest import TrainManifest
@@ -86,6 +86,8 @@ class _Reading(NamedTuple):
 def attestation_faults(context: Context, package: LedgerEvent) -> list[str]:
     """What is wrong with the builder's envelopes of a packaged bundle, in sentences; [] when each one holds.
 
+    Raises DependencyFailed where the store does not answer: a bundle is never called broken for that.
+
     1. Each envelope is signed by a builder whose key counts at the event's place in the ledger, about this bundle.
     2. The signed manifest is the bundle's.
     3. The documents that the event names are those that the bundle holds.
@@ -94,6 +96,8 @@ def attestation_faults(context: Context, package: LedgerEvent) -> list[str]:
     bundle = package.outputs["bundle"]
     try:
         reading = _Reading(package, bundle, load_manifest(context.store, bundle))
+    except DependencyFailed:
+        raise  # no answer says nothing about a bundle
     except SoundcheckError as error:
         return [f"manifest: {error.what}"]
     files = reading.manifest.files
@@ -105,6 +109,8 @@ def attestation_faults(context: Context, package: LedgerEvent) -> list[str]:
     for role in ENVELOPES if not faults else ENVELOPES[:1]:
         try:
             _check(context, role, reading)
+        except DependencyFailed:
+            raise
         except SoundcheckError as error:
             faults.append(f"{_words(role)}: {error.what}" + (f" ({error.got})" if error.got else ""))
     return faults

@@ -17,6 +17,9 @@ from contracts.routing import POINTERS, CanaryRoute, RouteTable, SliceRule, poin
 from operations.context import Context, log
 from serving.presence import wait_for_version
 
+MOVED = "had moved the pointer"
+"""What `reconcile` says of an interrupted step whose outcome was not written down."""
+
 
 class Current(NamedTuple):
     """A family's route table and the pointer version that a move must name (None: no table yet)."""
@@ -81,7 +84,10 @@ def wait_for_gateways(context: Context, table: RouteTable, *, timeout_s: float =
 
 
 def reconcile(context: Context, family: str) -> list[str]:
-    """Give every promote or rollback intent without an outcome its outcome, by what the pointer says (fault 3)."""
+    """Give every promote or rollback intent without an outcome its outcome, by what the pointer says (fault 3).
+
+    Returns each step with what had become of it.
+    """
     ledger = context.ledger(family)
     done = []
     for intent in ledger.state().open_intents:
@@ -91,7 +97,7 @@ def reconcile(context: Context, family: str) -> list[str]:
         if moved and table is not None:
             outputs["route_table"] = table.digest()
             data = settled(intent, table)
-        said = "had moved the pointer" if moved else "had not moved the pointer"
+        said = MOVED if moved else "had not moved the pointer"
         ledger.append(
             intent.step,
             "complete" if moved else "fail",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from contracts.digest import Digest, sha256_bytes, short
-from contracts.errors import Refused, SoundcheckError
+from contracts.errors import DependencyFailed, Refused, SoundcheckError
 from contracts.tombstone import OPTIONAL, Tombstone
 from operations import keys, pointer
 from operations.attest import attestation_faults
@@ -108,6 +108,8 @@ def _erased(context: Context, family: str, digest: Digest) -> Tombstone | None:
     at = None if sequence is None else Position(family, sequence)
     try:
         return checked(envelope, keys.ring(context), digest, at)
+    except DependencyFailed:
+        raise
     except SoundcheckError as error:
         log.warning("the tombstone of blob %s does not count: %s", short(digest), error.what)
         return None
@@ -125,6 +127,8 @@ def chain_faults(context: Context, family: str, bundle: Digest) -> list[str]:
     for role, digest in sorted(package.inputs.items()):
         try:
             context.store.read_blob(digest)
+        except DependencyFailed:
+            raise  # no answer says nothing about a bundle: who asks again may find it whole
         except SoundcheckError as error:
             faults.append(f"{role} {short(digest)}: {error.what}")
     return faults + attestation_faults(context, package)

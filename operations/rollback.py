@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from contracts.bundle import BundleManifest
 from contracts.digest import Digest, short
-from contracts.errors import Conflict, Refused, SoundcheckError
+from contracts.errors import Conflict, Refused
 from contracts.feature_contract import FeatureContract
 from contracts.routing import SliceRule
 from operations import keys, pointer
@@ -64,7 +64,7 @@ def rollback(
     started = time.monotonic()
     signer = keys.load(context, key_name)
     keys.require_role(context, signer, "operator")
-    pointer.reconcile(context, family)
+    _refuse_second_step(context, family)
     state = context.ledger(family).state()
     named = named_bundle(context, family, to) if to else None
     try:
@@ -99,6 +99,22 @@ def rollback(
         skipped=tuple(resolution.skipped),
         golden_erased=proof.erased,
     )
+
+
+def _refuse_second_step(context: Context, family: str) -> None:
+    """A rollback that was killed after its move and is started again must not go back twice (fault 3)."""
+    if f"rollback {pointer.MOVED}" in pointer.reconcile(context, family):
+        raise Refused(
+            "an interrupted rollback had moved the pointer; it is recorded now, and nothing more was done",
+            where=family,
+            got=f"stable is {_label(context, family)}",
+            next_step=f"soundcheck status {family}; to go further back, run the same command again",
+        )
+
+
+def _label(context: Context, family: str) -> str:
+    state = context.ledger(family).state()
+    return f"{state.packaged.get(state.current or '', '')} {short(state.current or '')}".strip()
 
 
 def _move(
@@ -201,7 +217,7 @@ def find_family(context: Context, bundle: str) -> tuple[str, Digest]:
     for family in context.settings.families:
         try:
             return family, named_bundle(context, family, bundle)
-        except SoundcheckError:
+        except Refused:
             continue
     raise Refused(
         "there is no such bundle", where="the store", got=bundle, expected="a digest that `soundcheck status` shows",
