@@ -214,10 +214,12 @@ class StoreSettings(Part):
     """Where bundles and ledger live: `file://DIR` (a relative DIR is below the home folder) or `s3://BUCKET/PREFIX`.
 
     `serving_url` is the same store for gateways, which read and never write: another profile, with fewer rights.
+    `wheels`: whether a release keeps the wheels that serving needs of its runtime lock there (R5.6).
     """
 
     url: Annotated[str, BeforeValidator(_text)]
     serving_url: str | None = None
+    wheels: bool = False
 
 
 class Ports(Part):

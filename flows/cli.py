@@ -46,6 +46,7 @@ COMMANDS = {
     "gc": "store",
     "erase": "store",
     "consent": "store",
+    "wheels": "store",
 }
 """Each command and the file of flows/commands that has it; files are imported when their command is called."""
 

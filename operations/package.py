@@ -29,6 +29,7 @@ from operations.mirror import follow
 from operations.packs import required_packs
 from operations.payload import materialise
 from operations.safety import SAFETY_FILTERS
+from operations.wheels import OUTPUT, keep
 from registry.documents import get_document
 from registry.folders import TRANSFERS, each
 
@@ -41,7 +42,10 @@ def package(
     scored: dict[str, Digest],
     gated: dict[str, Digest],
 ) -> dict[str, Digest]:
-    """Outputs: `bundle` (its name), and the builder's envelopes: `signature`, `provenance`, `scores_attested`."""
+    """Outputs: `bundle` (its name), and the builder's envelopes: `signature`, `provenance`, `scores_attested`.
+
+    With `store.wheels` also `wheelhouse`, the envelope of the wheels that serving needs of the lock (R5.6).
+    """
     inputs = {name: captured[name] for name in ("train_manifest", "model_card", "policy")}
     inputs |= {"registry_entry": registered["registry_entry"], "gate_report": gated["gate_report"]}
     inputs |= {name: scored[name] for name in ("score_report", "safety_report")}
@@ -50,6 +54,7 @@ def package(
         from registry.bundle import assemble, freeze
 
         manifest = get_document(context.store, TrainManifest, captured["train_manifest"])
+        kept = _keep_wheels(context, manifest)
         with tempfile.TemporaryDirectory(prefix="soundcheck-bundle-") as folder:
             _fill(context, Path(folder), manifest, inputs)
             bundle = assemble(Path(folder), family=family, version=manifest.version)
@@ -71,7 +76,7 @@ def package(
         attested = {name: inputs[name] for name in ("policy", "gate_report")}
         envelopes = attest(context, digest, candidate=captured["candidate"], **attested)
         size = sum(entry.size for entry in bundle.files.values())
-        return {"bundle": digest, **envelopes}, {
+        return {"bundle": digest, **envelopes, **kept}, {
             "version": manifest.version,
             "bytes": size,
             "new_bytes": new_bytes,
@@ -80,6 +85,12 @@ def package(
     outputs = once(context, family=family, release=captured["release"], step="package", inputs=inputs, body=body)
     follow(context, family)
     return outputs
+
+
+def _keep_wheels(context: Context, manifest: TrainManifest) -> dict[str, Digest]:
+    if not context.settings.store.wheels:
+        return {}
+    return {OUTPUT: keep(context, context.store.read_blob(manifest.dependency_lock)).envelope}
 
 
 def _new_bytes(context: Context, bundle: BundleManifest) -> int:

@@ -68,8 +68,10 @@ def status(family: str | None, as_json: bool) -> None:
 @click.argument("bundle")
 @click.option("--into", required=True, type=click.Path(path_type=Path), help="A folder that does not exist yet.")
 @click.option("--with-data", is_flag=True, help="Also the exact training data, below DIR/data.")
+@click.option("--with-wheels", type=click.Path(path_type=Path), metavar="DIR",
+              help="Also the wheels that serving needs of its lock, into a new folder.")  # fmt: skip
 @JSON
-def restore(bundle: str, into: Path, with_data: bool, as_json: bool) -> None:
+def restore(bundle: str, into: Path, with_data: bool, with_wheels: Path | None, as_json: bool) -> None:
     """Write any bundle that was ever packaged into a new folder, every byte verified.
 
     Exit status 1: files were erased for withdrawn consent; ABSENT.json in the folder names them.
@@ -77,18 +79,22 @@ def restore(bundle: str, into: Path, with_data: bool, as_json: bool) -> None:
     from flows.commands.shared import light_context, progress_bars, say
     from operations.restore import restore as operation
     from operations.rollback import find_family
+    from operations.wheels import INSTALL, restore_wheels
     from operations.with_data import restore_with_data
 
     with progress_bars() as progress:
         context = light_context()
         context.progress = progress
         family, digest = find_family(context, bundle)
+        wheelhouse = restore_wheels(context, digest, with_wheels) if with_wheels else None
         if with_data:
             done, data = restore_with_data(context, family, digest, into)
         else:
             done, data = operation(context, family, digest, into), None
     if as_json:
         more = {"data": {**data._asdict(), "folder": str(data.folder)}} if data else {}
+        if wheelhouse:
+            more["wheels"] = {"folder": str(with_wheels), "files": len(wheelhouse.wheels), "size": wheelhouse.size()}
         say({**done._asdict(), "folder": str(done.folder), "whole": not done.absent, **more})
         raise SystemExit(int(bool(done.absent)))
     click.echo(
@@ -99,6 +105,9 @@ def restore(bundle: str, into: Path, with_data: bool, as_json: bool) -> None:
             f"  training data: {data.files} files, {data.size} bytes, {data.utterances} utterances, each verified, "
             f"from {data.remote}, in {data.folder}"
         )
+    if wheelhouse:
+        click.echo(f"  {len(wheelhouse.wheels)} wheels of its lock, {wheelhouse.size()} bytes, each verified; install: "
+                   + INSTALL.format(folder=with_wheels))  # fmt: skip
     for sentence in done.absent:
         click.echo(f"  NOT WHOLE: {sentence}", err=True)
     raise SystemExit(int(bool(done.absent)))

@@ -1,4 +1,4 @@
-"""Commands that take things out of the store: garbage, and what nobody may keep any longer."""
+"""Commands about what the store holds: garbage, what nobody may keep any longer, wheels."""
 
 from __future__ import annotations
 
@@ -116,3 +116,30 @@ def _say_erased(
         click.echo(f"  {use.family} {use.version} ({use.bundle[:12]}), {', '.join(use.paths)}: {left}")
     for family in erased.trained:
         click.echo(f"  {family}: a train manifest names it")
+
+
+@click.command()
+@click.argument("lock", required=False)
+@JSON
+def wheels(lock: str | None, as_json: bool) -> None:
+    """Keep what serving needs of a runtime lock in the store, as wheels for machines like this one.
+
+    LOCK is a file, or the digest of a lock that is in the store; the project's requirements.lock without it. pip
+    gathers them, from where it is configured to look. `soundcheck restore BUNDLE --with-wheels DIR` brings them back.
+    """
+    from flows.commands.shared import light_context, progress_bars, say
+    from operations.wheels import keep, read_lock
+
+    with progress_bars() as progress:
+        context = light_context()
+        context.progress = progress
+        kept = keep(context, read_lock(context, lock))
+    found = kept.wheelhouse
+    if as_json:
+        say({
+            "lock": found.lock, "platform": found.platform, "envelope": kept.envelope, "gathered": kept.gathered,
+            "bytes": found.size(), "wheels": {name: entry.sha256 for name, entry in found.wheels.items()},
+        })  # fmt: skip
+        return
+    word = "gathered and kept" if kept.gathered else "kept already"
+    click.echo(f"lock {found.lock}, {found.platform}: {len(found.wheels)} wheels, {found.size()} bytes, {word}")
