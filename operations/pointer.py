@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from contracts.digest import Digest
+from contracts.digest import Digest, short
+from contracts.errors import Conflict
 from contracts.ledger_event import GENESIS, LedgerEvent
 from contracts.routing import POINTERS, CanaryRoute, RouteTable, SliceRule, pointer_name
 from operations.context import Context, log
@@ -55,7 +56,7 @@ def move(
     warm: tuple[Digest, ...] = (),
     prefix: str = POINTERS,
 ) -> RouteTable:
-    """Swap the pointer from what was `seen` to a new table; Conflict (naming the current version) if it moved since."""
+    """Swap the pointer from what was `seen` to a new table; Conflict says who moved it meanwhile, and where to."""
     events = context.ledger(family).events()
     table = RouteTable(
         family=family,
@@ -71,8 +72,23 @@ def move(
         reason=reason,
     )
     context.store.put_blob(table.canonical())
-    context.store.swap(pointer_name(family, prefix), table.canonical(), expected=seen.version)
+    try:
+        context.store.swap(pointer_name(family, prefix), table.canonical(), expected=seen.version)
+    except Conflict:
+        raise _lost(context, family, table, prefix) from None
     return table
+
+
+def _lost(context: Context, family: str, own: RouteTable, prefix: str) -> Conflict:
+    """What the loser of a race is told: who moved the pointer, and where to."""
+    won = current(context, family, prefix=prefix).table
+    return Conflict(
+        "somebody else moved the pointer first",
+        where=pointer_name(family, prefix),
+        got=f"version {won.version}: {won.reason}, by {won.actor}, stable {short(won.stable or 'none')}" if won else "",
+        expected=f"version {own.version - 1}",
+        next_step=f"soundcheck status {family}, then decide again",
+    )
 
 
 def wait_for_gateways(context: Context, table: RouteTable, *, timeout_s: float = 60.0) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +20,6 @@ from tests.flows.release_project import make_project, soundcheck
 
 pytest_plugins = ["tests.registry.conftest"]
 
-AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 _told: list[str] = []
 
 
@@ -65,7 +63,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     project = make_rehearsal_project(folder / "project")
     answers: Answers = {}
     with remembered(answers):
-        chapters = tell(project, folder / "homes", lambda: AT)
+        chapters = tell(project, folder / "homes")
         (folder / "answers").write_bytes(pickle.dumps(answers))
         yield Told(project, chapters, folder / "answers")
 

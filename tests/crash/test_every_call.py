@@ -15,8 +15,8 @@ import pytest
 from contracts.errors import SoundcheckError
 from registry.store.keys import POINTERS
 from registry.store.memory import Crash, FaultKind, MemoryStore
-from tests.crash.conftest import AT, Told, tell_at_end
-from tests.crash.rehearsal import STORY, ending
+from tests.crash.conftest import Told, tell_at_end
+from tests.crash.rehearsal import KILLED, STORY, ending
 from tests.flows.release_project import FAMILY
 
 
@@ -34,7 +34,7 @@ def _remains(store: MemoryStore, home: Path) -> str:
 
 
 @pytest.mark.parametrize("kind", [FaultKind.CRASH_BEFORE, FaultKind.LOST_ANSWER])
-@pytest.mark.parametrize("name", list(STORY))
+@pytest.mark.parametrize("name", KILLED)
 def test_a_chapter_that_dies_at_any_call_ends_as_one_that_did_not(
     name: str, kind: FaultKind, story: Told, tmp_path: Path
 ) -> None:
@@ -43,7 +43,7 @@ def test_a_chapter_that_dies_at_any_call_ends_as_one_that_did_not(
     seen: set[str] = set()
     for call in range(1, 2 * chapter.calls):
         store = MemoryStore()
-        context = chapter.begin(story.project, home, store, lambda: AT)
+        context = chapter.begin(story.project, home, store)
         before = store.calls
         store.inject(call, kind)
         try:
@@ -57,7 +57,7 @@ def test_a_chapter_that_dies_at_any_call_ends_as_one_that_did_not(
         if left not in seen:
             seen.add(left)
             objects, events = dict(store.objects), context.ledger(FAMILY).events()
-            again = chapter.context(story.project, home, store, lambda: AT)
+            again = chapter.context(story.project, home, store)
             if died:
                 STORY[name](again)
             assert ending(again) == chapter.ending, f"{kind} at call {call}"

@@ -1,0 +1,186 @@
+"""One flipped bit anywhere in a store is found, named, and does not stop a family from going back (faults 21, 23; B3).
+
+Behind the story stand three bundles that were stable. A bit is flipped in turn in every object that it left.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from contracts.bundle import BundleManifest
+from contracts.digest import Digest, short
+from contracts.errors import SoundcheckError
+from operations import keys, pointer
+from operations.context import Context
+from operations.restore import healthy, verify_family
+from operations.rollback import rollback
+from registry import snapshots
+from registry.bundle import load_manifest
+from registry.resolver import NoTarget, Resolution, rollback_target
+from registry.store import Store
+from registry.store.keys import BLOBS, POINTERS, blob_key, blob_of_key
+from registry.store.local import LocalStore
+from registry.store.memory import MemoryStore
+from registry.store.s3 import S3Store
+from tests.crash.conftest import Told, tell_at_end
+from tests.crash.rehearsal import OPERATOR
+from tests.flows.release_project import FAMILY
+from tests.registry.conftest import make_store
+from tests.registry.registry_parts import flip_bit, flipped
+
+BIT = 1000
+
+
+class Shelf:
+    """A family whose stable bundle is v4, with v2 and v1 to go back to."""
+
+    def __init__(self, kind: str, story: Told, folder: Path, store: Store) -> None:
+        self.kind, self.store, self._project, self._home = kind, store, story.project, folder / "home"
+        self._chapter = story.chapters["back"]
+        context = self._chapter.begin(story.project, self._home, store)
+        snapshots.write(store, context.ledger(FAMILY).state())
+        versions = {version: bundle for bundle, version in context.ledger(FAMILY).state().packaged.items()}
+        self.v1, self.v2, self.v4 = versions["v1"], versions["v2"], versions["v4"]
+
+    def context(self) -> Context:
+        """The installation as a new process opens it."""
+        return self._chapter.context(self._project, self._home, self.store)
+
+    @contextmanager
+    def damaged(self, key: str) -> Iterator[None]:
+        """A bit of an object is flipped for the length of a block."""
+        flip_bit(self.store, key, BIT)
+        try:
+            yield
+        finally:
+            flip_bit(self.store, key, BIT)
+
+    def target(self) -> Resolution:
+        """Where the family goes back to now."""
+        context = self.context()
+        state = context.ledger(FAMILY).state()
+        return rollback_target(
+            state, named=None, healthy=lambda bundle: healthy(context, FAMILY, bundle), compatible=lambda _bundle: None
+        )
+
+
+@pytest.fixture(scope="module", params=["memory", "local", "s3"])
+def shelf(request: pytest.FixtureRequest, story: Told, tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    """One shelf on each kind of store; a test that damages it repairs it."""
+    folder = tmp_path_factory.mktemp("shelf")
+    return Shelf(request.param, story, folder, make_store(request.param, request, folder))
+
+
+def _blobs(manifest: BundleManifest) -> set[Digest]:
+    return {entry.sha256 for entry in manifest.files.values()}
+
+
+def test_a_flipped_bit_in_any_file_is_named_and_the_next_stable_bundle_is_offered(shelf: Shelf) -> None:
+    manifest, first = load_manifest(shelf.store, shelf.v2), load_manifest(shelf.store, shelf.v1)
+    assert shelf.target().target == shelf.v2
+    shared = 0
+    for path, entry in manifest.files.items():
+        if not entry.size:
+            continue
+        with shelf.damaged(blob_key(entry.sha256)):
+            said = healthy(shelf.context(), FAMILY, shelf.v2)
+            assert any(fault.startswith(f"{path}: corrupt") for fault in said), path
+            if entry.sha256 in _blobs(first):
+                shared += 1
+                with pytest.raises(NoTarget) as nothing:
+                    shelf.target()
+                assert [bundle for bundle, _ in nothing.value.skipped] == [shelf.v2, shelf.v1]
+            else:
+                found = shelf.target()
+                assert (found.target, [bundle for bundle, _ in found.skipped]) == (shelf.v1, [shelf.v2])
+    assert shelf.target().target == shelf.v2
+    tell_at_end(f"{shelf.kind}: a bit in each of {len(manifest.files)} files of a bundle, all named ({shared} shared)")
+
+
+@pytest.mark.parametrize("what", ["manifest", "signature", "provenance", "scores_attested"])
+def test_a_flipped_bit_in_what_speaks_for_a_bundle_is_named_and_the_next_is_offered(what: str, shelf: Shelf) -> None:
+    events = shelf.context().ledger(FAMILY).events()
+    package = next(event for event in events if event.step == "package" and event.outputs["bundle"] == shelf.v2)
+    with shelf.damaged(blob_key(package.outputs["bundle" if what == "manifest" else what])):
+        said = healthy(shelf.context(), FAMILY, shelf.v2)
+        assert any(what.replace("_", " ") in fault for fault in said), said
+        assert shelf.target().target == shelf.v1
+
+
+def test_a_flipped_bit_in_any_event_snapshot_version_of_the_ring_and_pointer_is_found(shelf: Shelf) -> None:
+    objects = [key for key in shelf.store.list("") if not key.startswith((BLOBS, POINTERS))]
+    assert {key.partition("/")[0] for key in objects} == {"ledger", "snapshots", "keyring"}
+    for key in objects:
+        with shelf.damaged(key):
+            named = _found(shelf.context())
+            number = str(int(key.rpartition("/")[2])) if "ledger" in key else key.rpartition("/")[2]
+            assert any(number in fault for fault in named), (key, named)
+    with _damaged_pointer(shelf.store, f"families/{FAMILY}"):
+        assert _found(shelf.context())
+    assert not _found(shelf.context())
+    tell_at_end(
+        f"{shelf.kind}: a bit in each of {len(objects)} events, snapshots and key rings, and the pointer, found"
+    )
+
+
+def test_a_flipped_bit_in_any_other_document_is_found_when_it_is_read(shelf: Shelf) -> None:
+    seen = unseen = 0
+    for key in shelf.store.list(BLOBS):
+        digest = blob_of_key(key)
+        assert digest is not None
+        if not shelf.store.read_blob(digest):
+            continue
+        with shelf.damaged(key):
+            with pytest.raises(SoundcheckError, match="digest"):
+                shelf.store.read_blob(digest)
+            if shelf.kind == "memory":
+                found = bool(_found(shelf.context()))
+                seen, unseen = seen + found, unseen + (not found)
+    if shelf.kind == "memory":
+        tell_at_end(f"memory: of {seen + unseen} blobs `verify` finds a flipped bit in {seen}, a reader in all")
+
+
+def test_a_rollback_passes_over_a_broken_bundle_condemns_it_and_pages(
+    story: Told, request: pytest.FixtureRequest, tmp_path: Path, shelf: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = Shelf(shelf.kind, story, tmp_path, make_store(shelf.kind, request, tmp_path))
+    weights = load_manifest(own.store, own.v2).files["payload/weights.safetensors"].sha256
+    assert weights not in _blobs(load_manifest(own.store, own.v1))
+    flip_bit(own.store, blob_key(weights), BIT)
+    with caplog.at_level(logging.ERROR):
+        done = rollback(own.context(), FAMILY, key_name=OPERATOR, reason="v4 mishears")
+    assert (done.target, [bundle for bundle, _ in done.skipped]) == (own.v1, [own.v2])
+    assert (
+        f"PAGE: {FAMILY}: bundle {short(own.v2)} is broken and was skipped: payload/weights.safetensors" in caplog.text
+    )
+    assert pointer.current(own.context(), FAMILY).stable == own.v1
+    assert own.context().ledger(FAMILY).state().condemned == {own.v2}
+
+
+def _found(context: Context) -> list[str]:
+    """What somebody who verifies the family is told."""
+    try:
+        keys.ring(context)
+        return verify_family(context, FAMILY)
+    except SoundcheckError as error:
+        return [f"{error.what} {error.where} {error.got}"]
+
+
+@contextmanager
+def _damaged_pointer(store: Store, name: str) -> Iterator[None]:
+    """A pointer's stored bytes have a flipped bit for the length of a block."""
+    if isinstance(store, MemoryStore):
+        kept = store._pointers[name]
+        store._pointers[name] = kept._replace(content=flipped(kept.content, BIT))
+        yield
+        store._pointers[name] = kept
+    else:
+        assert isinstance(store, LocalStore | S3Store)
+        flip_bit(store, POINTERS + name, BIT)
+        yield
+        flip_bit(store, POINTERS + name, BIT)
