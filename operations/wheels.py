@@ -275,12 +275,12 @@ def _download(folder: Path) -> None:
         if done.returncode == 0:
             return
         lines = done.stderr.strip().splitlines() or ["nothing was said"]
-        said = next((line for line in lines if line.startswith("ERROR")), lines[-1])
+        said = next((line for line in lines if line.startswith("ERROR")), lines[-1]).removeprefix("ERROR: ")
     raise DependencyFailed(
         "the wheels of the runtime lock could not be gathered",
         where="pip download",
         got=said,
-        expected="an index, or folders of wheels, that have what the lock pins",
+        expected="where pip looks, a wheel of every version that the lock pins (other versions are conflicts to pip)",
         next_step="`pip config list` shows where pip looks; or set store.wheels to false in params.yaml",
     )
 
