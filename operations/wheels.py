@@ -117,6 +117,8 @@ def find(context: Context, lock: Digest) -> Kept | None:
     for envelope in reversed(_envelopes(context.store, lock)):
         try:
             return Kept(_checked(context, envelope, lock), sha256_bytes(envelope))
+        except DependencyFailed:
+            raise
         except SoundcheckError as error:
             log.warning("wheels of lock %s do not count: %s", short(lock), error.what)
     return None

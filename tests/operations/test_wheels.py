@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import re
 import shutil
@@ -27,7 +28,7 @@ from registry.garbage import collect
 from registry.provenance import DISTRIBUTION
 from registry.signing import sign
 from registry.store.keys import blob_key
-from registry.store.memory import MemoryStore
+from registry.store.memory import Crash, FaultKind, MemoryStore
 from tests.flows.release_project import REPOSITORY
 from tests.operations.gated_releases import FAMILY, open_installation
 from tests.registry.registry_parts import write_folder
@@ -70,10 +71,15 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def _installed(folder: Path) -> Context:
+    folder.mkdir(exist_ok=True)
+    (folder / "params.yaml").write_text(f"defaults: {{}}\nfamilies: {{{FAMILY}: {{}}}}\n")
+    return open_installation(folder)
+
+
 @pytest.fixture
 def context(tmp_path: Path) -> Context:
-    shutil.copyfile(REPOSITORY / "params.yaml", tmp_path / "params.yaml")
-    return open_installation(tmp_path)
+    return _installed(tmp_path)
 
 
 @pytest.fixture
@@ -181,6 +187,53 @@ def test_wheels_that_the_lock_does_not_pin_are_not_kept(
     assert re.search(text, caught.value.diagnostics().replace("\n", " "))
     assert list(context.store.list(WHEELHOUSES)) == []
     assert list(context.store.blobs()) == []
+
+
+@pytest.mark.parametrize("kind", list(FaultKind))
+def test_keeping_that_fails_at_any_call_is_run_again_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: FaultKind
+) -> None:
+    """Every second call, from the first to the last: they are of few kinds."""
+    for name, version in (("tiny_serving", "1.0"), ("tiny_part", "2.0")):
+        _wheel(tmp_path / "index", name, version)
+    monkeypatch.setattr(
+        wheels, "_download", lambda folder: shutil.copytree(tmp_path / "index", folder / "wheels") and None
+    )
+    for call in itertools.count(1, 2):
+        context = _installed(tmp_path / str(call))
+        store = _memory(context)
+        store.inject(call, kind)
+        begun = store.calls
+        try:
+            wheels.keep(context, LOCK)
+        except (DependencyFailed, Crash):
+            assert wheels.keep(context, LOCK).wheelhouse.wheels
+        if store.calls - begun < call:
+            return
+        kept = wheels.find(context, sha256_bytes(LOCK))
+        assert kept is not None
+        assert all(store.has_blob(entry.sha256) for entry in kept.wheelhouse.wheels.values())
+        assert len(list(store.list(WHEELHOUSES))) == 1
+        assert list((context.home / "cache" / "wheels").iterdir()) == []
+
+
+def test_a_store_that_does_not_answer_hides_no_wheels(context: Context, kept: wheels.Kept) -> None:
+    store = _memory(context)
+    before = store.calls
+    wheels.find(context, sha256_bytes(LOCK))
+    for call in range(1, store.calls - before + 1):
+        store.inject(call, FaultKind.FAIL)
+        with pytest.raises(DependencyFailed):
+            wheels.find(context, sha256_bytes(LOCK))
+
+
+def test_who_comes_second_is_told_to_run_again(
+    context: Context, kept: wheels.Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys.rotate(context, "builder")
+    monkeypatch.setattr(wheels, "_envelopes", lambda *_: [])
+    with pytest.raises(DependencyFailed, match="somebody else has just kept the wheels of this lock"):
+        wheels.keep(context, LOCK)
 
 
 def _forged(context: Context, lock: str, platform: str, signer: str = "builder") -> bytes:
