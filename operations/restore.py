@@ -19,6 +19,7 @@ from operations.attest import attestation_faults
 from operations.context import Context, log
 from registry.garbage import refuse_collected
 from registry.keyring import Position
+from registry.keyring_chain import load_ring
 from registry.tombstones import checked, sentence, standing
 
 
@@ -135,15 +136,15 @@ def chain_faults(context: Context, family: str, bundle: Digest) -> list[str]:
 
 
 def verify_family(context: Context, family: str) -> list[str]:
-    """Ledger chain, every bundle, the pointer: all faults, in sentences."""
+    """Ledger chain, key ring, every bundle, the pointer: all faults, in sentences."""
     return examine_family(context, family).faults
 
 
 def examine_family(context: Context, family: str) -> Findings:
-    """Ledger chain, every bundle, the pointer; `usable` is of no meaning here."""
+    """Ledger chain, key ring, every bundle, the pointer; `usable` is of no meaning here."""
     ledger, seen = context.ledger(family), pointer.current(context, family)
     anchor = (seen.table.ledger_sequence, seen.table.ledger_head) if seen.table else None
-    faults = [f"ledger: {fault}" for fault in ledger.verify(anchor=anchor)]
+    faults = [f"ledger: {fault}" for fault in ledger.verify(anchor=anchor)] + _ring_faults(context)
     absent: list[str] = []
     if faults:
         return Findings(faults, absent)
@@ -155,6 +156,17 @@ def examine_family(context: Context, family: str) -> Findings:
     if seen.stable != state.current:
         faults.append(f"pointer: stable is {_name(seen.stable)}, the ledger says {_name(state.current)}")
     return Findings(faults, absent)
+
+
+def _ring_faults(context: Context) -> list[str]:
+    """The key ring from its first version on, where a machine that is new here begins to read it."""
+    try:
+        load_ring(context.store, None)
+    except DependencyFailed:
+        raise
+    except SoundcheckError as error:
+        return [f"key ring: {error.what} ({error.where})" if error.where else f"key ring: {error.what}"]
+    return []
 
 
 def mirror_differences(context: Context, family: str) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -117,7 +118,7 @@ def test_of_sixteen_promotions_one_wins_and_the_others_are_told_which(
         contexts = [field.context(cast(Store, Together(store, meeting))) for _ in field.releases]
         errors = _at_once(
             [
-                lambda context=context, release=release: promote(context, FAMILY, *release)
+                partial(promote, context, FAMILY, *release)
                 for context, release in zip(contexts, field.releases, strict=True)
             ]
         )
