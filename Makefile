@@ -6,6 +6,9 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
+INSTANTS ?= 100
+ROUNDS ?= 200
+MINUTES ?= 30
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -53,8 +56,9 @@ lint: install  ## style, types, import contracts, lock, secrets
 test: lint browser postgres train  ## everything that must hold, in at most 15 minutes on 2 cores
 	pytest --ignore tests/crash --ignore tests/flows/test_release_s3.py
 
-test-crash: install train  ## releases killed at every step, and on a bucket; slower than `make test`
-	pytest tests/crash tests/flows/test_release_s3.py
+test-crash: install train  ## releases killed everywhere and on a bucket, bits flipped, races (INSTANTS=100 ROUNDS=200 MINUTES=30)
+	CRASH_INSTANTS=$(INSTANTS) CRASH_ROUNDS=$(ROUNDS) CRASH_MINUTES=$(MINUTES) \
+	  pytest tests/crash tests/flows/test_release_s3.py
 
 bench: install  ## measure speed and error rates; figures to stdout (BENCH="--json": one object a line)
 	@python -m benchmarks $(BENCH)
