@@ -19,6 +19,8 @@ from tests.crash.conftest import Told, tell_at_end
 from tests.crash.rehearsal import KILLED, STORY, ending
 from tests.flows.release_project import FAMILY
 
+pytestmark = pytest.mark.timeout(1200)
+
 
 def _remains(store: MemoryStore, home: Path) -> str:
     """A digest of all that a crash has left."""

@@ -33,6 +33,8 @@ from tests.crash.rehearsal import APPROVER, OPERATOR, Chapter, carry, open_rehea
 from tests.flows.release_project import FAMILY
 from tests.registry.conftest import make_store
 
+pytestmark = pytest.mark.timeout(3600)
+
 PROMOTERS = 16
 SLOWER = {"memory": 1, "local": 1, "s3": 10}
 """Rounds are divided by this: a contended conditional put of the S3 server takes seconds."""

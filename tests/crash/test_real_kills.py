@@ -29,6 +29,8 @@ from tests.crash.runner import PATIENCE_S, Attempt, Outcome, Runner
 from tests.flows.release_project import FAMILY
 from tests.servers.seaweed import S3Server
 
+pytestmark = pytest.mark.timeout(3600)
+
 ATTEMPTS = 40
 """A release that was killed so often is let through at last."""
 
