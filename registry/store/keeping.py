@@ -6,10 +6,12 @@ has declared it; content under a tombstone is not stored.
 
 Why no blob is lost to a collection (Dekker's argument, fault 29). Both sides write first and read afterwards, and each
 store's writes and reads of one key are linearizable. The writer makes the blob young (W1), then reads the declaration
-(R1); the collection declares the blob (W2), then reads its age (R2) and deletes it only where it is old. If R1 did not
-see the declaration, R1 came before W2, so W1 came before R2: the collection sees a young blob and leaves it. If R1 saw
-it, the writer fails before its event names the blob, and the same command puts it again. The same holds of a tombstone:
-it is written before the blob is deleted, and read after the blob is put.
+(R1); the collection declares the blob (W2), then reads its age (R2) and deletes it only where it is old. If R1 saw the
+declaration, the writer fails before its event names the blob, and the same command puts it again. If R1 did not see
+it, either R1 came before W2, so W1 came before R2: the collection sees a young blob and leaves it. Or the declaration
+was taken back before R1, after all its deletions: so the writer looks last whether the blob is still there (C). A blob
+that was young already is no exception: whoever renewed it may have done so after R2, and failed. The same holds of a
+tombstone: it is written before the blob is deleted, and read after the blob is put.
 """
 
 from __future__ import annotations
@@ -49,12 +51,9 @@ def kept(store: Store, digest: Digest, now_s: float) -> bool:
     info = store.blob_info(digest)
     if info is None:
         return False
-    if now_s - info.modified_s <= YOUNG_S:
-        return True
-    if not store.renew_blob(digest):
+    if now_s - info.modified_s > YOUNG_S and not store.renew_blob(digest):
         return False
-    _give_way(store, digest)
-    return True
+    return _stayed(store, digest)
 
 
 def put(store: Store, digest: Digest, write: Callable[[], object], now_s: float) -> bool:
@@ -83,7 +82,12 @@ def refuse_erased(store: Store, digest: Digest) -> None:
 
 def _settle_new(store: Store, digest: Digest) -> None:
     """After a blob was put: give way to a collection, take it away again where it was erased meanwhile."""
-    _give_way(store, digest)
+    if not _stayed(store, digest):
+        raise DependencyFailed(
+            "garbage collection has deleted this blob while it was put",
+            where=f"{store.url}, blob {short(digest)}",
+            next_step="run the same command again: it is stored anew",
+        )
     try:
         refuse_erased(store, digest)
     except Refused:
@@ -91,10 +95,11 @@ def _settle_new(store: Store, digest: Digest) -> None:
         raise
 
 
-def _give_way(store: Store, digest: Digest) -> None:
+def _stayed(store: Store, digest: Digest) -> bool:
+    """R1, then C: whether a blob that is young is still there; DependencyFailed where it is being deleted."""
     pointer = store.pointer(POINTER)
     if pointer is None:
-        return
+        return True
     declared = GarbageDeclaration.parse(pointer.content, where=f"{store.url}, pointer {POINTER}")
     if digest in declared.digests:
         raise DependencyFailed(
@@ -103,3 +108,4 @@ def _give_way(store: Store, digest: Digest) -> None:
             got=f"declared by run {declared.run}",
             next_step="run the same command again: it is stored anew (a run that died: `soundcheck gc --delete`)",
         )
+    return store.has_blob(digest)

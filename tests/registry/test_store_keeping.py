@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from contracts.digest import sha256_bytes
 from contracts.errors import DependencyFailed, Refused
 from contracts.garbage import POINTER, GarbageDeclaration
-from registry.store import BlobInfo, Store
+from registry.store import BlobInfo, Pointer, Store
 from registry.store.keeping import YOUNG_S, tombstone_key
 from registry.store.keys import blob_key
 from registry.store.local import LocalStore
@@ -81,12 +82,43 @@ def test_what_is_put_again_or_kept_is_young(aged: MemoryStore) -> None:
     assert aged.blob_info(old.digest) == BlobInfo(old.digest, 3, 10 * DAY_S)
 
 
-def test_a_young_blob_costs_no_write_and_no_look_at_the_declaration() -> None:
+def test_a_young_blob_costs_no_write(monkeypatch: pytest.MonkeyPatch) -> None:
     store = MemoryStore()
     digest = store.put_blob(b"young")
+    monkeypatch.setattr(store, "renew_blob", lambda _digest: pytest.fail("it was young"))
     calls = store.calls
     assert store.keep_blob(digest)
-    assert store.calls == calls + 1
+    assert store.calls == calls + 2  # its age, the declaration
+
+
+def test_a_young_blob_that_a_collection_declared_is_not_kept() -> None:
+    """Fault 29: whoever renewed it may have done so after the collection had read its age, and failed."""
+    store = MemoryStore()
+    digest = store.put_blob(b"renewed too late")
+    store.swap(POINTER, GarbageDeclaration(run="r", until_s=1.0, digests=(digest,)).canonical(), expected=None)
+    with pytest.raises(DependencyFailed, match="garbage collection is deleting this blob at the moment"):
+        store.keep_blob(digest)
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["keep", "put"])
+def test_a_blob_that_went_before_the_look_at_the_declaration_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """Fault 29: the collection deleted it, and took its declaration back, between the write and the look."""
+    store = MemoryStore()
+    store.swap(POINTER, GarbageDeclaration().canonical(), expected=None)
+    digest = store.put_blob(b"old") if kept else sha256_bytes(b"old")
+    look = store.pointer
+
+    def late(name: str) -> Pointer | None:
+        store.delete_blob(digest)
+        return look(name)
+
+    monkeypatch.setattr(store, "pointer", late)
+    if kept:
+        assert not store.keep_blob(digest)
+    with pytest.raises(DependencyFailed, match="garbage collection has deleted this blob while it was put"):
+        store.put_blob(b"old")
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["keep", "put"])
