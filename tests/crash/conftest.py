@@ -17,8 +17,9 @@ import pytest
 
 from tests.crash.rehearsal import Answers, Chapter, make_rehearsal_project, remembered, tell
 from tests.flows.release_project import make_project, soundcheck
+from tests.registry.conftest import bucket, s3_server
 
-pytest_plugins = ["tests.registry.conftest"]
+__all__ = ["bucket", "s3_server"]  # fixtures of the registry's tests, for these too
 
 _told: list[str] = []
 
