@@ -143,11 +143,20 @@ def test_killed_before_any_write_the_same_command_ends_as_if_nobody_had(name: st
     tell_at_end(f"{bench.kind}, {name}: SIGKILL before {len(done)} of {writes} writes, each went on to the same bundle")
 
 
+def _seconds(bench: Bench) -> float:
+    """How long a release takes here when nobody kills it; the first one, which opens everything, does not count."""
+    took = 0.0
+    for _ in range(2):
+        place = bench.place("v2")
+        outcome = bench.runners[0].run(Attempt(place.url, str(place.home), "v2"))
+        _through(outcome, bench.kind)
+        bench.clear(place)
+        took = outcome.seconds
+    return took
+
+
 def test_killed_at_random_instants_the_same_command_ends_as_if_nobody_had(bench: Bench) -> None:
-    place = bench.place("v2")
-    whole = bench.runners[0].run(Attempt(place.url, str(place.home), "v2"))
-    _through(whole, bench.kind)
-    bench.clear(place)
+    whole_s = _seconds(bench)
     lock, kills, releases = threading.Lock(), [0], [0]
 
     def work(runner: Runner, first: int) -> None:
@@ -157,7 +166,7 @@ def test_killed_at_random_instants_the_same_command_ends_as_if_nobody_had(bench:
             job = Attempt(place.url, str(place.home), "v2")
             lefts, outcome = [], None
             for attempt in range(ATTEMPTS):
-                after_s = instants.uniform(0, whole.seconds) if attempt < ATTEMPTS - 1 else PATIENCE_S
+                after_s = instants.uniform(0, whole_s) if attempt < ATTEMPTS - 1 else PATIENCE_S
                 outcome = runner.run(job._replace(after_s=after_s))
                 if not outcome.killed:
                     break
