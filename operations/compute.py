@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache
@@ -91,16 +91,26 @@ def _processes(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
         ) from None
 
 
+def _submit(
+    pool: ProcessPoolExecutor, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Future[Result]:
+    """Hand a call to a pool; one that breaks while it starts a process says so by the OSError of a closed pipe."""
+    try:
+        return pool.submit(function, *args, **kwargs)
+    except OSError as error:
+        raise BrokenProcessPool(str(error)) from error
+
+
 def shared(function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
     """Call a function in one of the shared processes; any number of threads may, one call a core runs at a time."""
     with _processes(_shared()) as pool:
-        return pool.submit(function, *args, **kwargs).result()
+        return _submit(pool, function, *args, **kwargs).result()
 
 
 def shared_each(calls: Sequence[Callable[[], Result]]) -> Iterator[Result]:
     """Make the calls in the shared processes; their results as they come, and none begins after one has failed."""
     with _processes(_shared()) as pool:
-        waiting = [pool.submit(call) for call in calls]
+        waiting = [_submit(pool, call) for call in calls]
         try:
             for future in as_completed(waiting):
                 yield future.result()
