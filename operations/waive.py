@@ -1,6 +1,6 @@
 """R4.2 Waive: an Inconclusive comparison accepted by name, signed, in the ledger.
 
-Boundary: the store, the ledger, keys and the approvers' file.
+Boundary: the store, the ledger, the key ring.
 Invariants: a waiver is for one comparison of one payload under one policy; Fail, Error and Pass cannot be waived; it
 holds while its signature is by an enrolled approver whose key is not revoked, and never by the builder's word alone;
 one that does not hold is said and left out, it stops nothing else.
