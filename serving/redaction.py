@@ -100,4 +100,6 @@ def redact_partial(text: str, committed: int, filters: Filters) -> tuple[str, in
             prefix = prefix[: runs[-1].start()]
     if filters.get("redact_emails", True):
         prefix = _OPEN_EMAIL.sub("", prefix.rstrip())
-    return redact(text, filters), len(redact(prefix, filters).split())
+    # What is cut off may have ended within a private run: half of a run does not count as the words that it hides.
+    cut = next((start for start, end, _ in _spans(text, filters) if start < len(prefix) < end), len(prefix))
+    return redact(text, filters), len(redact(prefix[:cut], filters).split())
