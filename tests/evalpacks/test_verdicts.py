@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from contracts.reports import Count
-from contracts.verdict import Value
+from contracts.verdict import Value, Verdict
 from evalpacks.metrics import WER, Metric
 from evalpacks.statistics import (
     Interval,
@@ -42,6 +42,24 @@ def interval(
         units=24,
         speakers=speakers,
         utterances=240,
+    )
+
+
+def judged(
+    evidence: Interval, candidate: float, *, margin: float, relative: bool = False, limit: float | None = None
+) -> Verdict:
+    """The verdict on `overall`, WER of `candidate` errors in 1,000 words against the stable 121."""
+    return regression_verdict(
+        "overall",
+        WER,
+        Count(numerator=candidate, denominator=1000),
+        STABLE,
+        evidence,
+        speakers=24,
+        margin=margin,
+        relative=relative,
+        limit=limit,
+        support=SUPPORT,
     )
 
 
@@ -187,17 +205,7 @@ def test_higher_is_better(evidence: Interval, value: Value) -> None:
 def test_a_relative_margin_is_a_share_of_the_stable_rate(
     evidence: Interval, candidate: float, value: Value, reason: str
 ) -> None:
-    verdict = regression_verdict(
-        "overall",
-        WER,
-        Count(numerator=candidate, denominator=1000),
-        STABLE,
-        evidence,
-        speakers=24,
-        margin=0.05,
-        relative=True,
-        support=SUPPORT,
-    )
+    verdict = judged(evidence, candidate, margin=0.05, relative=True)
     assert (verdict.value, verdict.reasons) == (value, (f"overall: {reason}",))
 
 
@@ -255,17 +263,7 @@ BETTER = interval(-0.023, -0.031, -0.015, -0.017)
 def test_every_release_is_held_to_the_limit_beside_its_margin(
     evidence: Interval, candidate: float, limit: float, value: Value, ends: list[str]
 ) -> None:
-    verdict = regression_verdict(
-        "overall",
-        WER,
-        Count(numerator=candidate, denominator=1000),
-        STABLE,
-        evidence,
-        speakers=24,
-        margin=0.03,
-        limit=limit,
-        support=SUPPORT,
-    )
+    verdict = judged(evidence, candidate, margin=0.03, limit=limit)
     assert verdict.value == value
     assert len(verdict.reasons) == len(ends)
     assert all(reason.endswith(end) for reason, end in zip(verdict.reasons, ends, strict=True))

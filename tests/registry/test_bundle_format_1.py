@@ -73,7 +73,8 @@ def test_every_file_of_the_layout_is_in_it() -> None:
 
 @pytest.mark.parametrize("path", sorted(DOCUMENTS))
 def test_its_documents_are_read_by_this_version(kept: LocalStore, path: str) -> None:
-    DOCUMENTS[path].parse(kept.read_blob(EXPECTED["files"][path]["sha256"]), where=path)
+    document = DOCUMENTS[path].parse(kept.read_blob(EXPECTED["files"][path]["sha256"]), where=path)
+    assert DOCUMENTS[path].parse(document.canonical()) == document
 
 
 def test_its_ledger_pointer_and_signature_hold(kept: LocalStore) -> None:

@@ -239,6 +239,9 @@ class LastWins(MemoryStore):
 
 def test_the_self_test_passes_a_store_that_excludes(store: Store) -> None:
     self_test(store)
+    written = list(store.list(""))
+    assert written, "it asks by writing"
+    assert all(key.removeprefix("pointers/").startswith("selftest/") for key in written)
 
 
 def test_the_self_test_refuses_a_store_that_overwrites() -> None:  # fault 20
