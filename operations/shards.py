@@ -1,7 +1,7 @@
 """Shards: model runs over packs in pieces that are planned, heard anywhere, kept, and found again after a kill.
 
 Boundary: a worker reads the payload and the pack of its own installation and writes one file a shard below
-HOME/work/shards/RUN; every worker must see the same project and home folder (a shared file system). Hypotheses are
+HOME/shards/RUN; every worker must see the same project and home folder (a shared file system). Hypotheses are
 private text: folders and files are for their owner alone, and are removed when the run's reports are in the store.
 Invariants: a shard is named by the digest of all that its result depends on (payload, pack, rows, mode, runtime lock);
 its file appears whole or not at all, and is adopted only where it holds the digests of its shard and of its table; the
@@ -243,7 +243,7 @@ def _keep(settings: Settings, run: str, shard: Shard, table: pd.DataFrame) -> No
     arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(metadata)
     pq.write_table(arrow, content)
     path = _path(settings, run, shard)
-    with disk("a shard could not be kept", "work/shards in the home folder"):
+    with disk("a shard could not be kept", "shards/ in the home folder"):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(path, content.getvalue().to_pybytes(), scratch=path.parent, mode=0o600)
 
@@ -252,10 +252,14 @@ def _table_digest(table: pd.DataFrame) -> Digest:
     return sha256_bytes(table.to_json(orient="split", index=False, double_precision=15).encode())
 
 
+def _folder(settings: Settings, run: str) -> Path:
+    return settings.home / "shards" / run
+
+
 def _path(settings: Settings, run: str, shard: Shard) -> Path:
-    return settings.home / "work" / "shards" / run / f"{shard.digest()}.parquet"
+    return _folder(settings, run) / f"{shard.digest()}.parquet"
 
 
 def remove(settings: Settings, run: str) -> None:
     """Forget what was heard in a run."""
-    shutil.rmtree(settings.home / "work" / "shards" / run, ignore_errors=True)
+    shutil.rmtree(_folder(settings, run), ignore_errors=True)

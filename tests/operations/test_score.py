@@ -172,7 +172,7 @@ def test_a_step_in_the_ledger_hears_nothing_and_leaves_no_text(tmp_path: Path) -
     scene = Scene(tmp_path)
     captured = scene.captured("new")
     first = scene.score(captured)
-    left = scene.context.home / "work" / "shards" / RELEASE
+    left = scene.context.home / "shards" / RELEASE
     left.mkdir(parents=True)  # as after a kill between the ledger's event and the clean-up
     count = len(scene.heard)
     assert scene.score(captured) == first

@@ -58,7 +58,7 @@ def collect(
 
 
 def files(place: Installation) -> list[Path]:
-    return sorted((place.settings.home / "work" / "shards").glob("*/*"))
+    return sorted((place.settings.home / "shards").glob("*/*"))
 
 
 # ---- the plan
@@ -257,7 +257,7 @@ def test_a_file_that_is_not_this_shard_s_is_heard_again(
 ) -> None:
     plan = installation.plan(10)
     first = collect(installation, plan)
-    path, other = (installation.settings.home / "work" / "shards" / RUN / f"{s.digest()}.parquet" for s in plan[:2])
+    path, other = (installation.settings.home / "shards" / RUN / f"{s.digest()}.parquet" for s in plan[:2])
     damage(path, other)
     assert shards.kept(installation.settings, RUN, plan[0]) is None
     count = runtime.heard.total()
@@ -308,7 +308,7 @@ def test_a_worker_with_a_home_of_its_own_is_found_out(
     def elsewhere(name: str, pieces: Sequence[Shard]) -> Iterator[Digest]:
         for piece in pieces:
             digest = shards.hear(installation.settings, name, piece)
-            (installation.settings.home / "work").rename(tmp_path / f"other-{piece.digest()[:6]}")
+            (installation.settings.home / "shards").rename(tmp_path / f"other-{piece.digest()[:6]}")
             yield digest
 
     with pytest.raises(DependencyFailed) as failed:

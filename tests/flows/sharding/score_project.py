@@ -119,7 +119,7 @@ def stopped_at_the_gate(root: Path, release: subprocess.Popen[str]) -> Digest:
 
 def kept(root: Path) -> set[str]:
     """Shards that are kept now."""
-    return {path.name for path in (root / ".soundcheck" / "work" / "shards").glob("*/*.parquet")}
+    return {path.name for path in (root / ".soundcheck" / "shards").glob("*/*.parquet")}
 
 
 def wait_for_shards(root: Path, release: subprocess.Popen[str], count: int) -> None:
