@@ -6,6 +6,7 @@ import dataclasses
 from functools import cache
 
 from contracts.approval import Approval, Evidence
+from contracts.bundle import BundleManifest
 from contracts.ledger_event import GENESIS, LedgerEvent
 from contracts.reports import Comparison, GateReport, SafetyReport
 from contracts.verdict import Value, Verdict, worst
@@ -99,15 +100,8 @@ def chain(view: ReleaseView) -> tuple[LedgerEvent, ...]:
     return tuple(events)
 
 
-@cache
-def promoted() -> ReleaseView:
-    """asr-commands v2, promoted."""
-    manifest = bundle_manifest()
-    bundle = manifest.digest()
-    score = score_report(bad=False)
-    score = score.model_copy(update={"comparisons": tuple(settled(one) for one in score.comparisons)})
-    timing, replay, canary = timing_report(), replay_report(bundle), canary_report(bundle)
-    safety = SafetyReport(
+def _safety(manifest: BundleManifest) -> SafetyReport:
+    return SafetyReport(
         family="asr-commands",
         version="v2",
         payload_digest=manifest.payload_digest,
@@ -118,7 +112,10 @@ def promoted() -> ReleaseView:
         redaction_leaked=0,
         verdict=PASS,
     )
-    gate = GateReport(
+
+
+def _gate() -> GateReport:
+    return GateReport(
         family="asr-commands",
         version="v2",
         policy=policy().digest(),
@@ -129,21 +126,22 @@ def promoted() -> ReleaseView:
         verdict=PASS,
         manual_review=("accent=scottish&noise=5db",),
     )
-    evidence = Evidence(
+
+
+def _evidence(bundle: str, reports: dict[str, str]) -> Evidence:
+    return Evidence(
         family="asr-commands",
         version="v2",
         bundle=bundle,
-        score_report=score.digest(),
-        timing_report=timing.digest(),
-        safety_report=safety.digest(),
-        gate_report=gate.digest(),
-        replay_report=replay.digest(),
-        canary_report=canary.digest(),
+        **reports,
         policy=policy().digest(),
         previous_policy=name_of("previous policy"),
         rollback_target=name_of("bundle v1"),
     )
-    approval = Approval(
+
+
+def _approval(evidence: Evidence) -> Approval:
+    return Approval(
         family="asr-commands",
         evidence=evidence.digest(),
         decision="promote",
@@ -154,6 +152,23 @@ def promoted() -> ReleaseView:
         reviewed_slices=("accent=scottish&noise=5db",),
         at="2026-11-20T14:02:19Z",
     )
+
+
+@cache
+def promoted() -> ReleaseView:
+    """asr-commands v2, promoted."""
+    manifest = bundle_manifest()
+    bundle = manifest.digest()
+    score = score_report(bad=False)
+    score = score.model_copy(update={"comparisons": tuple(settled(one) for one in score.comparisons)})
+    timing, replay, canary = timing_report(), replay_report(bundle), canary_report(bundle)
+    safety, gate = _safety(manifest), _gate()
+    reports = {
+        "score_report": score, "timing_report": timing, "safety_report": safety, "gate_report": gate,
+        "replay_report": replay, "canary_report": canary,
+    }  # fmt: skip
+    evidence = _evidence(bundle, {name: report.digest() for name, report in reports.items()})
+    approval = _approval(evidence)
     view = ReleaseView(
         family="asr-commands",
         version="v2",
