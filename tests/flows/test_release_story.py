@@ -11,12 +11,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from operations import pointer
 from operations.approve import waiting_evidence
@@ -82,18 +84,25 @@ def _fill_form(address: str) -> None:
         except Exception as error:
             raise AssertionError("the browser tests need Chromium; next step: make browser") from error
         page = browser.new_page(viewport={"width": 1280, "height": 1400})
-        page.goto(address)
-        page.get_by_role("button", name="Resume").first.click()
-        _answer(page)
+        _answer(page, _open_form(page, address))
         browser.close()
 
 
-def _answer(page: Page) -> None:
+def _open_form(page: Page, address: str) -> Locator:
+    """The address is told before the run pauses and Prefect stores the form after it: reload until it is there."""
     dialog = page.locator(".p-modal__card")
-    dialog.wait_for()
-    text = dialog.inner_text().lower()
+    for _ in range(12):
+        page.goto(address)
+        page.get_by_role("button", name="Resume").first.click()
+        with suppress(PlaywrightTimeoutError):
+            dialog.locator(".schema-form-property").first.wait_for(timeout=5_000)
+            return dialog
+    raise AssertionError(f"a dialog without the form: {dialog.inner_text()}")
+
+
+def _answer(page: Page, dialog: Locator) -> None:
     for said in ("slice", "rollback", "evidence", "margin", "canary"):
-        assert said in text, text
+        expect(dialog).to_contain_text(said, ignore_case=True)
 
     def field(name: str) -> Locator:
         return dialog.locator(".schema-form-property").filter(has_text=name).last
