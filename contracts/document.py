@@ -9,10 +9,18 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contracts.digest import Digest, canonical_json, sha256_bytes
 from contracts.errors import Corrupt
+
+
+def later(default: Any) -> Any:
+    """The field of a document that was added after its first release: left out of the JSON while it has its default.
+
+    So a document that was written before keeps its bytes, and with them its name (S3).
+    """
+    return Field(default=default, exclude_if=lambda value: bool(value == default))
 
 
 class Part(BaseModel):

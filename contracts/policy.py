@@ -230,11 +230,31 @@ class Ports(Part):
     gateway: PositiveInt
 
 
+class RateLimit(Part):
+    """A token bucket an API key: requests a second in the long run, and how many may come at once."""
+
+    per_s: PositiveFloat
+    burst: PositiveInt
+
+
 class ServingSettings(Part):
-    """The gateway: how often it looks at the pointers, queue bound a worker, request deadline, drain time."""
+    """The gateway: how often it looks at the pointers, bounds of a worker's queues, request deadline, drain time.
+
+    `queue_limit` interactive and `batch_queue_limit` batch requests may wait for one worker, `stream_limit` streams may
+    be open on it; up to `max_batch` waiting utterances are heard at once, the first of them waits at most
+    `batch_wait_ms` for others. From a queue that is `no_partials_at` full, streams send finals alone. `traces` is an
+    OTLP/HTTP collector's address.
+    """
 
     poll_s: PositiveFloat
     queue_limit: PositiveInt
+    batch_queue_limit: PositiveInt = 64
+    stream_limit: PositiveInt = 64
+    max_batch: PositiveInt = 8
+    batch_wait_ms: NonNegativeFloat = 0.0
+    no_partials_at: Share | None = None
+    rate: RateLimit | None = None
+    traces: str | None = None
     deadline_s: PositiveFloat
     drain_s: PositiveFloat
     worker_start_s: PositiveFloat

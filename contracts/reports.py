@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 from pydantic import NonNegativeFloat, NonNegativeInt
 
 from contracts.digest import Digest
-from contracts.document import Document, Part
+from contracts.document import Document, Part, later
 from contracts.policy import MetricName
 from contracts.verdict import Verdict
 
@@ -337,6 +337,23 @@ class SliceEvidence(Part):
     upper: float | None
     margin: float | None
     state: Literal["waiting", "fine", "worse", "undecided"]
+    e_worse: float | None = later(None)
+    """Evidence (an e-value) that the canary is worse by more than the margin; it rolls back at `1 / its alpha`."""
+    e_fine: float | None = later(None)
+    """Evidence that it is not worse by the margin; it promotes at `1 / alpha`."""
+
+
+class Look(Part):
+    """One look of the judge at a stage: seconds since its start, sessions an arm, e-values by `slice metric`.
+
+    Of a long stage the looks are thinned out, the first, the last and those that moved most are kept.
+    """
+
+    at_s: NonNegativeFloat
+    stable_sessions: NonNegativeInt
+    canary_sessions: NonNegativeInt
+    e_worse: dict[str, float] = {}
+    e_fine: dict[str, float] = {}
 
 
 class StageResult(Part):
@@ -351,6 +368,7 @@ class StageResult(Part):
     decision: CanaryDecision
     reasons: tuple[str, ...]
     evidence: tuple[SliceEvidence, ...]
+    looks: tuple[Look, ...] = later(())
 
 
 class CanaryReport(Document):

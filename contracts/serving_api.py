@@ -1,4 +1,4 @@
-"""The production API, version 1: what a client sends and gets. Staging, canary and production all use it.
+"""The production API, version 1.1: what a client sends and gets. Staging, canary and production all use it.
 
 Boundary: no I/O. Source: coverage rows 3 and 30; release-algorithm R6.
 Invariants: fields are only ever added; every answer names the bundle it came from (header `X-Soundcheck-Bundle`, field
@@ -13,8 +13,14 @@ HTTP
     Headers read: Authorization: Bearer KEY; traceparent; X-Soundcheck-Session, -Tenant, -Device, -Language, -Codec,
     -Probe
 WebSocket  /v1/audio/stream?model=FAMILY
-    client: StreamStart as JSON text, then binary frames of little-endian 16-bit mono PCM, then {"type": "end"}
-    server: StreamReady, then Partial messages, then one Final, or one Error
+    client: StreamStart as JSON text, then binary frames of little-endian 16-bit mono PCM, then {"type": "end"};
+            StreamControl at any time after the start
+    server: StreamReady, then Partial messages (and a StreamRestarted after a barge-in), then one Final, or one
+            StreamCancelled, or one Error
+
+Since 1.0: StreamStart.encoding, .partials, .priority, .language_hints, .speaker_policy; StreamControl `cancel` and
+`barge_in`; StreamRestarted, StreamCancelled; error codes unsupported_language, rate_limited, withdrawn; headers
+X-Soundcheck-Priority and -Deadline-Ms.
 """
 
 from __future__ import annotations
@@ -25,7 +31,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from contracts.document import Part
 
-API_VERSION = "1.0"
+API_VERSION = "1.1"
 MAX_AUDIO_S = 600.0
 MAX_FRAME_BYTES = 1 << 20
 
@@ -39,9 +45,12 @@ ErrorCode = Literal[
     "too_long",
     "too_large",
     "bad_request",
+    "unsupported_language",
     "overloaded",
+    "rate_limited",
     "deadline",
     "no_stable",
+    "withdrawn",
     "internal",
 ]
 
@@ -55,9 +64,12 @@ STATUS: dict[ErrorCode, int] = {
     "too_long": 413,
     "too_large": 413,
     "bad_request": 400,
+    "unsupported_language": 400,
     "overloaded": 429,
+    "rate_limited": 429,
     "deadline": 504,
     "no_stable": 503,
+    "withdrawn": 503,
     "internal": 500,
 }
 
@@ -96,9 +108,41 @@ class StreamStart(Part):
 
     type: Literal["start"] = "start"
     sample_rate: PositiveInt
+    encoding: Literal["pcm_s16le"] = "pcm_s16le"
     language: str = ""
+    language_hints: tuple[str, ...] = ()
+    speaker_policy: Literal["single"] = "single"
+    priority: Literal["interactive", "batch"] = "interactive"
+    partials: bool = True
     session: str = ""
     labels: dict[str, str] = {}
+
+
+class StreamControl(Part):
+    """What a client says between frames.
+
+    `end`: no more audio comes. `cancel`: nobody wants the answer; the decoder state is dropped and StreamCancelled ends
+    the stream. `barge_in`: the speaker began anew, over what was being played; what was heard so far is dropped, a
+    StreamRestarted says so and the utterance begins here, on the same bundle.
+    """
+
+    type: Literal["end", "cancel", "barge_in"]
+
+
+class StreamRestarted(Part):
+    """A barge-in was taken: the utterance begins at `audio_s` seconds of the stream's audio."""
+
+    type: Literal["restarted"] = "restarted"
+    audio_s: NonNegativeFloat
+    bundle: str
+
+
+class StreamCancelled(Part):
+    """The stream was cancelled by its client; no final comes."""
+
+    type: Literal["cancelled"] = "cancelled"
+    request_id: str
+    bundle: str
 
 
 class StreamReady(Part):

@@ -27,8 +27,11 @@ PROBE_LABELS = ("accent", "noise", "length", "speed")
 class TelemetryRow(Part):
     """One answered (or failed) request.
 
-    Units: `timestamp` seconds since the epoch at the answer; `*_ms` milliseconds on a monotonic clock; `audio_s`
-    seconds of audio; `cost_usd` US dollars of compute. `errors` and `words` are filled for labelled probes alone.
+    Units: `timestamp` seconds since the epoch at the answer; `*_ms` milliseconds on a monotonic clock; `*_s` seconds of
+    audio; `level_dbfs` and `snr_db` decibels of the whole utterance; `clipped` the share of samples at full scale;
+    `batch` how many utterances the model heard at once; `worker_died` worker processes that died over the request;
+    `cost_usd` US dollars of compute. `errors` and `words` are filled for labelled probes alone; `cascade_edits` and
+    `cascade_words` where a cascade's large model heard what the small one had answered.
     """
 
     timestamp: float
@@ -48,13 +51,27 @@ class TelemetryRow(Part):
     noise: Label | None = None
     length: Label | None = None
     speed: Label | None = None
+    priority: Literal["interactive", "batch"] = "interactive"
+    degraded: Literal["no", "no_partials", "smaller"] = "no"
+    cascade: Literal["none", "small", "large", "audit"] = "none"
     status: NonNegativeInt
     error_code: str = ""
+    worker_died: NonNegativeInt = 0
+    retries: NonNegativeInt = 0
     audio_s: NonNegativeFloat
+    sent_rate_hz: NonNegativeInt = 0
+    speech_s: NonNegativeFloat | None = None
+    segments: NonNegativeInt | None = None
+    level_dbfs: float | None = None
+    snr_db: float | None = None
+    clipped: float | None = Field(default=None, ge=0, le=1)
     latency_ms: NonNegativeFloat
     first_partial_ms: NonNegativeFloat | None = None
+    preprocess_ms: NonNegativeFloat = 0.0
     queue_ms: NonNegativeFloat
     infer_ms: NonNegativeFloat
+    postprocess_ms: NonNegativeFloat = 0.0
+    batch: NonNegativeInt = 1
     partial_words: NonNegativeInt = 0
     unstable_words: NonNegativeInt = 0
     confidence: float | None = Field(default=None, ge=0, le=1)
@@ -62,6 +79,9 @@ class TelemetryRow(Part):
     privacy_errors: NonNegativeInt = 0
     shadow_edits: NonNegativeInt | None = None
     shadow_words: NonNegativeInt | None = None
+    cascade_edits: NonNegativeInt | None = None
+    cascade_words: NonNegativeInt | None = None
+    confidence_before: float | None = Field(default=None, ge=0, le=1)
     errors: NonNegativeInt | None = None
     words: NonNegativeInt | None = None
 
@@ -70,7 +90,7 @@ class ClientEvent(Part):
     """What a client tells afterwards at `POST /v1/events`: kinds and counts, never text."""
 
     request_id: str = Field(pattern=r"^[0-9a-f]{32}$")
-    kind: Literal["probe", "correction", "underrun", "interruption", "abandonment", "cancellation"]
+    kind: Literal["probe", "correction", "underrun", "interruption", "abandonment", "cancellation", "support_ticket"]
     errors: NonNegativeInt | None = None
     words: NonNegativeInt | None = None
     labels: dict[Literal["accent", "noise", "length", "speed"], Label] = {}

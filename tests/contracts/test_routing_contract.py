@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.ledger_event import GENESIS
-from contracts.routing import CanaryRoute, RouteTable, SliceRule, bucket, route
+from contracts.routing import CanaryRoute, Cascade, Degradation, RouteTable, SliceRule, bucket, route
 
 STABLE, CANARY, OLD = "a" * 64, "b" * 64, "c" * 64
 
@@ -49,7 +49,7 @@ def _canary(stage: str, weight: float = 1.0, **changes: Any) -> CanaryRoute:
     ],
 )
 def test_where_a_request_goes(canary: CanaryRoute | None, labels: dict[str, str], expected: tuple[Any, ...]) -> None:
-    assert tuple(route(_table(canary=canary), labels, "session")) == expected
+    assert tuple(route(_table(canary=canary), labels, "session")[:3]) == expected
 
 
 def test_the_first_matching_rule_wins_over_the_canary() -> None:
@@ -87,3 +87,28 @@ def test_law_the_share_of_sessions_is_the_weight() -> None:
 def test_law_a_bucket_is_a_number_below_one(session: str, salt: str) -> None:
     assert 0 <= bucket(session, salt) < 1
     assert bucket(session, salt) == bucket(session, salt)
+
+
+def test_a_table_of_before_keeps_its_bytes() -> None:
+    """Fields that came later are left out while they have their defaults, so old tables keep their names (S3)."""
+    assert set(_table().as_json()) == {
+        "kind", "family", "version", "stable", "canary", "slice_rules", "warm", "ledger_sequence", "ledger_head",
+        "moved_at", "actor", "reason",
+    }  # fmt: skip
+
+
+def test_a_degraded_table_answers_by_its_smaller_model_and_leaves_a_canary_alone() -> None:
+    smaller = Degradation(mode="smaller", bundle=OLD)
+    table = _table(degradation=smaller, canary=_canary("wide", 1.0))
+    assert route(table, {}, "s")[:2] == (CANARY, "canary")
+    degraded = route(_table(degradation=smaller), {}, "s")
+    assert (degraded.bundle, degraded.arm, degraded.degraded) == (OLD, "stable", "smaller")
+    quiet = route(_table(degradation=Degradation(mode="no_partials")), {}, "s")
+    assert (quiet.bundle, quiet.degraded) == (STABLE, "no_partials")
+
+
+def test_a_cascade_stands_before_stable_alone() -> None:
+    cascade = Cascade(small=OLD, below=0.8)
+    assert route(_table(cascade=cascade), {}, "s") == (STABLE, "stable", None, cascade, "no")
+    assert route(_table(cascade=cascade, canary=_canary("wide", 1.0)), {}, "s").cascade is None
+    assert OLD in _table(cascade=cascade).bundles()

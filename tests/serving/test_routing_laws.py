@@ -43,13 +43,13 @@ def test_law_equal_requests_route_alike_and_somewhere_that_is_kept(
 @given(LABELS, SESSIONS)
 def test_law_a_shadow_never_answers(labels: dict[str, str], session: str) -> None:
     chosen = route(table(CanaryRoute(bundle=CANARY, stage="shadow", weight=1.0)), labels, session)
-    assert chosen == (STABLE, "stable", CANARY)
+    assert chosen[:3] == (STABLE, "stable", CANARY)
 
 
 @given(st.sampled_from(STAGES), LABELS, SESSIONS)
 def test_law_weight_zero_reaches_nobody(stage: Stage, labels: dict[str, str], session: str) -> None:
     chosen = route(table(CanaryRoute(bundle=CANARY, stage=stage, weight=0.0)), labels, session)
-    assert chosen == (STABLE, "stable", None)
+    assert chosen[:3] == (STABLE, "stable", None)
 
 
 @given(CANARIES, LABELS, SESSIONS)

@@ -1,0 +1,124 @@
+"""What a gateway tells about itself now, and what a canary tells while it runs: the documents of the live page.
+
+Boundary: no I/O, no clock. Source: coverage row 47; pages.md "Live page".
+Invariants: counts and durations by family, bundle, arm and slice, never text; rates come as their two counts.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import JsonValue, NonNegativeFloat, NonNegativeInt
+
+from contracts.digest import Digest
+from contracts.document import Document, Part
+from contracts.reports import CanaryDecision, Look, Quantiles, SliceEvidence
+
+PROGRESS = "run/canary"
+"""Folder below the home folder with one CanaryProgress a family that has, or last had, a canary."""
+
+
+class Window(Part):
+    """Some seconds of traffic of one bundle on one slice (`overall`, `device=phone`), `since_s` to `until_s` (epoch).
+
+    `failures` are requests that the server failed (status 500 and above, 429 too); `corrections` and `underruns` are
+    client events.
+    """
+
+    since_s: float
+    until_s: float
+    bundle: Digest
+    arm: Literal["stable", "canary", "shadow"]
+    slice: str
+    requests: NonNegativeInt
+    failures: NonNegativeInt
+    latency_ms: Quantiles | None
+    first_partial_ms: Quantiles | None
+    queue_ms: Quantiles | None
+    partial_words: NonNegativeInt
+    unstable_words: NonNegativeInt
+    privacy_errors: NonNegativeInt
+    corrections: NonNegativeInt = 0
+    interruptions: NonNegativeInt = 0
+    underruns: NonNegativeInt = 0
+    abandonments: NonNegativeInt = 0
+    cost_usd: NonNegativeFloat = 0.0
+    audio_s: NonNegativeFloat = 0.0
+
+
+class Burn(Part):
+    """How fast an error budget burns: 1.0 uses it up exactly in its period; `action`: what the alert rules make of it.
+
+    `short` and `long` are the two windows that must both burn (seconds), `rate` the smaller of their burn rates.
+    """
+
+    objective: str
+    slice: str
+    short_s: NonNegativeFloat
+    long_s: NonNegativeFloat
+    rate: NonNegativeFloat
+    left: float
+    """Share of the budget of the period that is left; below 0: overspent."""
+    action: Literal["none", "ticket", "page"]
+
+
+class Move(Part):
+    """One version of a family's route table: when, by whom, why, and what became stable."""
+
+    version: NonNegativeInt
+    moved_at: str
+    actor: str
+    reason: str
+    stable: Digest | None
+    canary: Digest | None = None
+
+
+class CanaryProgress(Document):
+    """A canary while it runs, replaced at each look (PROGRESS/FAMILY.json): what the judge knows so far."""
+
+    KIND: ClassVar[str] = "canary_progress"
+
+    family: str
+    release: str
+    version: str
+    bundle: Digest
+    stable: Digest | None
+    stage: Literal["probe", "shadow", "cohort", "wide"]
+    stages: tuple[str, ...]
+    weight: float
+    started_at: str
+    looked_at: str
+    deadline_s: NonNegativeFloat
+    alpha: float
+    decision: CanaryDecision
+    reasons: tuple[str, ...] = ()
+    evidence: tuple[SliceEvidence, ...] = ()
+    looks: tuple[Look, ...] = ()
+
+
+class LiveFamily(Part):
+    """One family on one gateway. `table` is its route table, `workers` what `/v1/status` says of each by bundle.
+
+    `now` is the last minute, `series` the last half hour in windows of ten seconds, oldest first.
+    """
+
+    family: str
+    versions: dict[Digest, str] = {}
+    """Version names of the bundles that are served."""
+    table: dict[str, JsonValue] | None
+    workers: dict[Digest, dict[str, JsonValue]] = {}
+    now: tuple[Window, ...] = ()
+    series: tuple[Window, ...] = ()
+    burns: tuple[Burn, ...] = ()
+    history: tuple[Move, ...] = ()
+    canary: CanaryProgress | None = None
+
+
+class LiveReport(Document):
+    """All that the live page shows of one gateway (`GET /v1/live`)."""
+
+    KIND: ClassVar[str] = "live_report"
+
+    at_s: float
+    url: str
+    families: tuple[LiveFamily, ...] = ()
