@@ -78,6 +78,8 @@ class Worker:
         self.restarts = 0
         self.bundle: Loaded | None = None
         self.facts: dict[str, Any] = {}
+        self.withdrawn = asyncio.Event()
+        """Set when a route table closes this bundle: its open streams end at once, as `withdrawn` (R7.6)."""
         self._fetch = fetch
         self._settings = settings
         self._on_death = on_death
@@ -236,6 +238,7 @@ class Worker:
 
     def want(self) -> None:
         """Somebody routes here again: a retirement that has not stopped the process yet is called off."""
+        self.withdrawn.clear()
         if self._retiring is not None:
             self._retiring.cancel()
             self._retiring = None
@@ -297,6 +300,12 @@ class Pool:
             else:
                 fetch, on_death = partial(self._fetch, digest), partial(self._on_death, digest)
                 self._workers[digest] = Worker(digest, fetch, self._settings, on_death)
+
+    def withdraw(self, digests: Iterable[Digest]) -> None:
+        """End the open streams on these bundles (R7.6); each stream watches its worker's `withdrawn`."""
+        for digest in digests:
+            if digest in self._workers:
+                self._workers[digest].withdrawn.set()
 
     def ready(self, digests: Iterable[Digest]) -> bool:
         """Whether all of these answer now."""
