@@ -228,8 +228,20 @@ def _words(entry: FileEntry) -> str:
     return f"sha256 {short(entry.sha256)} of {entry.size} bytes"
 
 
+class CachedBundle(NamedTuple):
+    """A restored bundle's folder, and the manifest that whoever loads a file of it later compares the bytes with."""
+
+    folder: Path
+    manifest: BundleManifest
+
+
 def cached(store: Store, digest: Digest, cache_root: Path) -> Path:
-    """The folder of a restored bundle, `cache_root/bundles/DIGEST`, restored once and verified at every call.
+    """The folder of `cached_bundle`."""
+    return cached_bundle(store, digest, cache_root).folder
+
+
+def cached_bundle(store: Store, digest: Digest, cache_root: Path) -> CachedBundle:
+    """A restored bundle, in `cache_root/bundles/DIGEST`, restored once and verified at every call.
 
     The manifest lies beside it, so that a whole cached bundle is found without the store (fault 19). A damaged copy is
     replaced from the store. Raises what `restore` raises.
@@ -239,11 +251,11 @@ def cached(store: Store, digest: Digest, cache_root: Path) -> Path:
     for _ in range(_CACHE_ATTEMPTS):
         if folder.is_dir():
             if not verify_folder(folder, manifest):
-                return folder
+                return CachedBundle(folder, manifest)
             _discard(folder)
         with suppress(AlreadyExists):  # another process has restored it meanwhile: look again
             restore(store, digest, folder)
-            return folder
+            return CachedBundle(folder, manifest)
     raise DependencyFailed(
         "a bundle could not be kept in the cache: something else writes there",
         where=str(folder),

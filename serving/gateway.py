@@ -32,10 +32,10 @@ from contracts.digest import Digest
 from contracts.errors import DependencyFailed, SoundcheckError, WrongCall
 from contracts.routing import POINTERS
 from contracts.serving_api import MAX_FRAME_BYTES
-from registry.bundle import cached
+from registry.bundle import cached_bundle
 from registry.store import Store, open_store
 from serving.api import Api
-from serving.bundles import Loaded, describe, name_of
+from serving.bundles import Loaded, describe, given
 from serving.calls import Desk
 from serving.ingress import Keys, Pseudonyms, salt
 from serving.lifetime import end_with_parent
@@ -135,8 +135,8 @@ class Gateway:
         """A bundle on disk, from the verified cache unless it was given as a folder."""
         if digest in self._given:
             return self._given[digest]
-        folder = await asyncio.to_thread(cached, self.store, digest, self.settings.home / "cache")
-        return await asyncio.to_thread(describe, folder, digest)
+        folder, manifest = await asyncio.to_thread(cached_bundle, self.store, digest, self.settings.home / "cache")
+        return await asyncio.to_thread(describe, folder, digest, manifest)
 
     def start(self, url: str) -> None:
         """Begin to follow the pointers."""
@@ -153,7 +153,7 @@ class Gateway:
         self._announce()
 
     def _given_folder(self, family: str, folder: Path) -> Digest:
-        loaded = describe(folder, name_of(folder, family))
+        loaded = given(folder, family)
         self._given[loaded.digest] = loaded
         return loaded.digest
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -192,22 +194,25 @@ class Worker:
 
     async def _live(self) -> None:
         """One process, from start to end."""
-        if self.bundle is None:
-            self.bundle = await self._fetch()
+        # Anew for every process: a copy in the cache that a worker has refused is replaced from the store.
+        self.bundle = await self._fetch()
         began = time.monotonic()
         settings = self._settings
         path = settings.sockets / f"{short(self.digest)}-{self.restarts}.sock"
-        self._process = await asyncio.create_subprocess_exec(
-            *settings.command,
-            *("--bundle", str(self.bundle.folder), "--socket", str(path), "--threads", str(settings.threads)),
-            *("--queue-limit", str(settings.queue_limit), "--stream-limit", str(settings.stream_limit)),
-            *("--drain", str(settings.drain_s), "--parent", str(os.getpid())),
-            env=environment(settings.threads),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            # A Ctrl+C in a terminal is the gateway's business: it drains first, then ends its workers.
-            start_new_session=True,
-        )
+        with tempfile.TemporaryFile() as digests:
+            digests.write(json.dumps(dict(self.bundle.payload)).encode())
+            digests.seek(0)
+            self._process = await asyncio.create_subprocess_exec(
+                *settings.command,
+                *("--bundle", str(self.bundle.folder), "--socket", str(path), "--threads", str(settings.threads)),
+                *("--queue-limit", str(settings.queue_limit), "--stream-limit", str(settings.stream_limit)),
+                *("--drain", str(settings.drain_s), "--parent", str(os.getpid())),
+                env=environment(settings.threads),
+                stdin=digests,
+                stdout=asyncio.subprocess.DEVNULL,
+                # A Ctrl+C in a terminal is the gateway's business: it drains first, then ends its workers.
+                start_new_session=True,
+            )
         link = self._link = await self._first_contact(path)
         self.facts = {
             **{name: value for name, value in (await link.ready).items() if name != "op"},

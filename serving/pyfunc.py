@@ -3,9 +3,9 @@
 Boundary: reads the small `bundle.json` of a model version, restores the bundle it names from the store into the local
 cache, and runs the bundle's own runtime. `SOUNDCHECK_HOME` (else `.soundcheck`) is where the store and the cache lie;
 `SOUNDCHECK_STORE` is the store's address where it is not below that folder.
-Invariants: what answers is the bundle whose digest the version names, verified file by file, and known to its family's
-ledger (MLflow is believed in nothing, fault 54); audio at a rate the feature contract does not name is refused (R6.2),
-as by the API.
+Invariants: what answers is the bundle whose digest the version names, verified file by file as it is loaded, and known
+to its family's ledger (MLflow is believed in nothing, fault 54); audio at a rate the feature contract does not name is
+refused (R6.2), as by the API.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from contracts.digest import Digest, short
 from contracts.errors import Corrupt, Refused, WrongCall
 from contracts.feature_contract import FeatureContract
+from serving.payload import private_copy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,14 +35,16 @@ META = "registered_model_meta"
 
 
 class BundleModel:
-    """A restored bundle's payload, loaded by its own runtime."""
+    """A restored bundle's payload, loaded by its own runtime, with the digests that its manifest names (fault 28)."""
 
-    def __init__(self, payload: Path) -> None:
+    def __init__(self, payload: Path, digests: Mapping[str, Digest]) -> None:
         from speech.runtimes import load
 
-        contract = payload / "feature_contract.json"
+        self._copy = TemporaryDirectory(prefix="soundcheck-")  # an engine may read or map its files for as long
+        own = private_copy(payload, digests, Path(self._copy.name) / "payload")
+        contract = own / "feature_contract.json"
         self._contract = FeatureContract.parse(contract.read_bytes(), where=str(contract))
-        self._runtime = load(payload)
+        self._runtime = load(own)
 
     def predict(self, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
         """Transcribe the column `audio`, bytes of audio files or paths; a table (rows,) with `text` and `confidence`.
@@ -90,7 +94,7 @@ def _load_pyfunc(path: str) -> BundleModel:
     Raises Refused where it leads anywhere but to a bundle that the family's own ledger, in the installation's own
     store, says was packaged and never condemned (fault 54); Corrupt where it says nothing.
     """
-    from registry.bundle import cached
+    from registry.bundle import cached_bundle
     from registry.store import open_store
 
     named = _named(Path(path))
@@ -98,7 +102,8 @@ def _load_pyfunc(path: str) -> BundleModel:
     home = Path(os.environ.get("SOUNDCHECK_HOME", ".soundcheck")).resolve()
     store = open_store(_store(named.store), home)
     _check_known(named, store)
-    return BundleModel(cached(store, named.bundle, home / "cache") / "payload")
+    folder, manifest = cached_bundle(store, named.bundle, home / "cache")
+    return BundleModel(folder / "payload", {path: entry.sha256 for path, entry in manifest.payload().items()})
 
 
 def _named(path: Path) -> _Named:

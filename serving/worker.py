@@ -1,29 +1,38 @@
 """A worker: one process that runs one bundle's payload and answers over a Unix socket.
 
-    python -m serving.worker --bundle DIR --socket PATH [--threads 1]
+    python -m serving.worker --bundle DIR --socket PATH [--threads 1] < DIGESTS
+
+DIGESTS is a JSON object: path below the payload -> SHA-256, as the bundle's manifest says.
 
 Boundary: it reads the bundle's payload once, then hears and speaks frames (serving/frames.py) alone; it writes no file
-but its socket and logs no text. Source: release-algorithm R6, R7.6; house.md `serving/`.
-Invariants: one thread uses the model; at most `queue_limit` requests wait, the next is told `overloaded` at once; work
-whose deadline has passed or whose client has gone is dropped before it is inferred; a stream's decoder state lives as
-long as its stream; the process ends with its parent; SIGTERM lets what is queued or open finish first.
+but its socket and, beside it, its own copy of the payload, and logs no text. Source: release-algorithm R6, R7.6; fault
+28; house.md `serving/`.
+Invariants: what it loads has the digests that it was given; one thread uses the model; at most `queue_limit` requests
+wait, the next is told `overloaded` at once; work whose deadline has passed or whose client has gone is dropped before
+it is inferred; a stream's decoder state lives as long as its stream; the process ends with its parent; SIGTERM lets
+what is queued or open finish first.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from contracts.errors import SoundcheckError
+from registry.store.files import SCRATCH_FOLDER, scratch_folder, sweep
 from serving.frames import receive
 from serving.inference import Connection, Inference
 from serving.lifetime import end_with_parent
+from serving.payload import private_copy
 from speech.memory import peak_memory_mb
 from speech.runtimes import Runtime, load
 
@@ -93,7 +102,7 @@ def listen(path: Path) -> socket.socket:
 
 
 def main(arguments: Sequence[str] | None = None, *, loader: Loader = load) -> None:
-    """Load the bundle, then serve until SIGTERM, SIGINT or the parent's death."""
+    """Load the bundle, then serve until SIGTERM, SIGINT or the parent's death; ends the process."""
     parser = argparse.ArgumentParser(prog="python -m serving.worker", description="Serve one bundle.")
     parser.add_argument("--bundle", type=Path, required=True, help="a restored bundle's folder")
     parser.add_argument("--socket", type=Path, required=True, help="where to listen")
@@ -105,8 +114,22 @@ def main(arguments: Sequence[str] | None = None, *, loader: Loader = load) -> No
     options = parser.parse_args(arguments)
 
     end_with_parent(options.parent)
+    try:
+        sweep(options.socket.parent, SCRATCH_FOLDER + "*")  # copies of workers that were killed
+        with scratch_folder(options.socket) as folder:
+            _run(options, folder, loader)
+    except SoundcheckError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_status)
+    # Threads that wait on a socket would keep the interpreter; nothing is left to flush.
+    os._exit(0)
+
+
+def _run(options: argparse.Namespace, folder: Path, loader: Loader) -> None:
+    """Serve until a signal; `folder` keeps the payload's copy, which an engine may map or read again."""
     began = time.perf_counter()
-    runtime = loader(options.bundle / "payload", threads=options.threads)
+    payload = private_copy(options.bundle / "payload", json.loads(sys.stdin.buffer.read() or "{}"), folder / "payload")
+    runtime = loader(payload, threads=options.threads)
     worker = Worker(
         runtime,
         load_ms=(time.perf_counter() - began) * 1000,
@@ -124,8 +147,6 @@ def main(arguments: Sequence[str] | None = None, *, loader: Loader = load) -> No
     options.socket.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         listener.close()
-    # Threads that wait on a socket would keep the interpreter; nothing is left to flush.
-    os._exit(0)
 
 
 if __name__ == "__main__":

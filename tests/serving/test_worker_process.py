@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -11,9 +12,11 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
+from serving.bundles import given
 from serving.link import Answer, Heard, Link, ServingFailure, WorkerGone, connect
 from tests.serving.conftest import Home, silence, with_command
 from tests.serving.tiny_engine import SLOW
@@ -26,12 +29,21 @@ def bundle(home: Home) -> Path:
     return home.folder("lone", "alpha bravo")
 
 
+def digests_of(bundle: Path, file: Path) -> IO[bytes]:
+    """What a worker reads from its standard input."""
+    file.write_text(json.dumps(dict(given(bundle, "tiny").payload)))
+    return file.open("rb")
+
+
 @asynccontextmanager
 async def running(bundle: Path, tmp_path: Path, *options: str) -> AsyncIterator[tuple[Link, subprocess.Popen[bytes]]]:
     path = tmp_path / "worker.sock"
     command = [sys.executable, str(TINY_WORKER), "--bundle", str(bundle), "--socket", str(path), *options]
     environment = {**os.environ, "PYTHONPATH": str(TINY_WORKER.parent.parent.parent)}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+    with (
+        digests_of(bundle, tmp_path / "digests.json") as digests,
+        subprocess.Popen(command, env=environment, stdin=digests, stderr=subprocess.PIPE) as process,
+    ):
         try:
             while not path.exists():
                 assert process.poll() is None
@@ -132,10 +144,12 @@ def test_sigterm_lets_an_open_stream_finish(bundle: Path, tmp_path: Path) -> Non
 
 def test_a_worker_ends_with_its_parent(bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "orphan.sock"
+    digests_of(bundle, tmp_path / "digests.json").close()
     script = (
         "import os, subprocess, sys, time\n"
         f"p = subprocess.Popen([sys.executable, {str(TINY_WORKER)!r}, '--bundle', {str(bundle)!r},"
-        f" '--socket', {str(path)!r}, '--parent', str(os.getpid())])\n"
+        f" '--socket', {str(path)!r}, '--parent', str(os.getpid())],"
+        f" stdin=open({str(tmp_path / 'digests.json')!r}))\n"
         "print(p.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
