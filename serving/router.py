@@ -1,9 +1,10 @@
 """Routing: each family's table, followed from its pointer, and the workers that table needs.
 
 Boundary: reads pointers through the store it is handed; the decision for one request is contracts.routing.route.
-Source: release-algorithm R7, R9, B5; house.md "The way data flows".
+Source: release-algorithm R7, R9, B5; house.md "The way data flows"; coverage rows 23 and 29.
 Invariants: a table is served only once every bundle it routes to has a worker that answers; until then the old table
-serves; a request or stream ends on the worker it began with; the pointer is the only authority; a store that is away
+serves; a request or stream ends on the worker it began with, unless its bundle was closed: from the moment that a table
+says so, nobody new reaches that bundle and its open streams end (R7.6); the pointer is the only authority; a store that is away
 changes nothing; versions only grow: a table that is older than one that was seen here, or than one the ledger has
 settled, is refused, so that an old valid table cannot be presented as the newest (fault 24).
 """
@@ -73,9 +74,10 @@ class Family:
         self.pool = Pool(fetch, settings, self._died)
 
     def aim(self, table: RouteTable) -> None:
-        """Prepare a table: its workers start now, `advance` switches when they answer."""
+        """Prepare a table: its workers start now, `advance` switches when they answer; bundles are closed at once."""
         self.target = table
         self.pool.want(table.bundles())
+        self.pool.withdraw(table.closed)
 
     def advance(self) -> bool:
         """Switch to the prepared table if every bundle it routes to has a ready worker; whether it switched."""
@@ -138,14 +140,26 @@ class Family:
         self._looked = True
 
     def choose(self, labels: Mapping[str, str], session_id: str) -> tuple[RouteTable, Route, Worker]:
-        """The table, the route and the worker of one request; ServingFailure `no_stable` where nothing is served."""
+        """The table, the route and the worker of one request.
+
+        Raises ServingFailure `no_stable` where nothing is served, `withdrawn` where what is served has been closed.
+        """
         table = self.table
         if table is None:
             raise ServingFailure("no_stable", f"no bundle of {self.name!r} is served yet")
-        chosen = route(table, labels, session_id)
+        chosen = self._open_route(table, route(table, labels, session_id))
         if chosen.bundle is None:
             raise ServingFailure("no_stable", f"{self.name!r} has no stable bundle")
         return table, chosen, self.pool.worker(chosen.bundle)
+
+    def _open_route(self, table: RouteTable, chosen: Route) -> Route:
+        """The route, past bundles that the next table has closed while its own workers still start (R7.6)."""
+        closed = self.target.closed if self.target else ()
+        if chosen.bundle not in closed:
+            return chosen
+        if table.stable in closed:
+            raise ServingFailure("withdrawn", f"the bundle of {self.name!r} was withdrawn; its successor is starting")
+        return Route(table.stable, "stable", None)
 
     @property
     def settled(self) -> bool:
@@ -165,6 +179,9 @@ class Family:
             "canary": table.canary.model_dump(mode="json") if table and table.canary else None,
             "warm": list(table.warm) if table else [],
             "slice_rules": [rule.model_dump(mode="json") for rule in table.slice_rules] if table else [],
+            "cascade": table.cascade.model_dump(mode="json") if table and table.cascade else None,
+            "degradation": table.degradation.model_dump(mode="json") if table and table.degradation else None,
+            "closed": list(target.closed) if target else [],
             "preparing": target.version if target and target != table else None,
             "store_error": self.store_error,
             "workers": {worker.digest: _health(worker) for worker in self.pool.workers()},
