@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from contracts.digest import Digest
 from contracts.routing import Arm, Route, RouteTable
@@ -21,9 +21,12 @@ from serving.ingress import Caller, Keys, LabelBook, Pseudonyms, session
 from serving.link import Answer, ServingFailure
 from serving.metrics import Metrics
 from serving.pool import Worker
+from serving.preprocess import Acoustics
 from serving.redaction import leaks, redact, redact_words
 from serving.router import Family
 from serving.telemetry import Recorder
+
+Priority = Literal["interactive", "batch"]
 
 CLIENT_GONE_STATUS = 499
 """Recorded when the client left before its answer; never sent."""
@@ -42,7 +45,14 @@ class Call:
     labels: dict[str, str]
     session_id: str
     began: float = field(default_factory=time.monotonic)
+    deadline_s: float = 30.0
+    priority: Priority = "interactive"
+    degraded: Literal["no", "no_partials", "smaller"] = "no"
     audio_s: float = 0.0
+    sent_rate_hz: int = 0
+    acoustics: Acoustics | None = None
+    preprocess_ms: float = 0.0
+    postprocess_ms: float = 0.0
     latency_ms: float = 0.0
     first_partial_ms: float | None = None
     queue_ms: float = 0.0
@@ -57,6 +67,11 @@ class Call:
         """The bundle that answers."""
         return self.worker.digest
 
+    @property
+    def ends(self) -> float:
+        """When its time is over, on the monotonic clock."""
+        return self.began + self.deadline_s
+
 
 @dataclass(frozen=True)
 class Final:
@@ -69,6 +84,12 @@ class Final:
     def words_json(self) -> list[dict[str, Any]]:
         """The words in the form of the contract's `Word`."""
         return [{"word": word, "start": start, "end": end, "confidence": sure} for word, start, end, sure in self.words]
+
+
+def heard_as(acoustics: Acoustics) -> dict[str, Any]:
+    """The telemetry columns of what was measured: segments are counted, their times stay here."""
+    segments = acoustics.segments
+    return {**acoustics._asdict(), "segments": None if segments is None else len(segments)}
 
 
 def error_body(failure: ServingFailure) -> bytes:
@@ -128,6 +149,7 @@ class Desk:
 
     def finish(self, call: Call, bundle: Loaded, answer: Answer) -> Final:
         """Redact an answer and count what should not have been left in it."""
+        began = time.perf_counter()
         filters = bundle.filters
         text = redact(answer.text, filters)
         stable = call.table.stable
@@ -138,7 +160,9 @@ class Desk:
         call.confidence = answer.confidence
         call.queue_ms += answer.queue_ms
         call.infer_ms += answer.infer_ms
-        return Final(text, redact_words(answer.words, bundle.filters), answer.confidence)
+        final = Final(text, redact_words(answer.words, bundle.filters), answer.confidence)
+        call.postprocess_ms += (time.perf_counter() - began) * 1000
+        return final
 
     def record(
         self,
@@ -162,9 +186,15 @@ class Desk:
             "route_version": call.table.version,
             "mode": call.mode,
             **call.labels,
+            "priority": call.priority,
+            "degraded": call.degraded,
             "status": status,
             "error_code": error_code,
             "audio_s": call.audio_s,
+            "sent_rate_hz": call.sent_rate_hz,
+            **(heard_as(call.acoustics) if call.acoustics else {}),
+            "preprocess_ms": call.preprocess_ms,
+            "postprocess_ms": call.postprocess_ms,
             "latency_ms": call.latency_ms,
             "first_partial_ms": call.first_partial_ms,
             "queue_ms": call.queue_ms,
