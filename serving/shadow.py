@@ -1,8 +1,9 @@
 """Shadow copies: what the canary would have said, heard by nobody (R7, coverage rows 10 and 33).
 
-Boundary: background tasks on the gateway's loop.
+Boundary: background tasks on the gateway's loop (serving/background.py).
 Invariants: a copy begins after the user has the answer; at most `limit` copies are under way, more are dropped and
-counted; the two answers are compared by word edits and forgotten.
+counted; the canary's worker hears it behind what users wait for; the two answers are compared by word edits and
+forgotten.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from contracts.digest import Digest
+from serving.background import MAX_AUDIO_S, Background
 from serving.calls import Call, Desk
 from serving.link import Answer, ServingFailure, WorkerGone
 from serving.pool import Worker
@@ -22,7 +24,7 @@ from speech.runtimes import Samples
 log = logging.getLogger(__name__)
 
 MAX_COPIES = 4
-MAX_COPY_S = 60.0
+MAX_COPY_S = MAX_AUDIO_S
 """Longer audio is not copied."""
 
 
@@ -41,20 +43,16 @@ class Shadow:
 
     def __init__(self, desk: Desk, *, limit: int = MAX_COPIES) -> None:
         self._desk = desk
-        self._limit = limit
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background(limit)
 
     def copy(self, call: Call, text: str, chunks: Sequence[Samples]) -> None:
         """Let the shadow bundle of the call's route hear the same chunks, in the background. Never raises."""
         bundle = call.route.shadow
         if bundle is None:
             return
-        if len(self._tasks) >= self._limit or call.audio_s > MAX_COPY_S or not call.family.pool.ready((bundle,)):
+        fits = call.audio_s <= MAX_COPY_S and call.family.pool.ready((bundle,))
+        if not fits or not self._background.start(lambda: self._copy(call, bundle, text, chunks)):
             self._desk.metrics.shadow_dropped.labels(call.family.name).inc()
-            return
-        task = asyncio.create_task(self._copy(call, bundle, text, chunks))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _copy(self, call: Call, bundle: Digest, text: str, chunks: Sequence[Samples]) -> None:
         worker = call.family.pool.worker(bundle)
@@ -99,6 +97,4 @@ class Shadow:
 
     async def close(self) -> None:
         """Drop the copies that are under way."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.close()
