@@ -125,6 +125,17 @@ def alone(function: Callable[Arguments, Result], *args: Arguments.args, **kwargs
         return pool.submit(function, *args, **kwargs).result()
 
 
+@contextmanager
+def naming(model: str) -> Iterator[None]:
+    """Say which model it is whose outputs are not finite (fault 52)."""
+    from speech.runtimes import OutputsNotFinite
+
+    try:
+        yield
+    except OutputsNotFinite:
+        raise OutputsNotFinite(where=model) from None
+
+
 def _hear(payload: Path, utterances: pd.DataFrame, root: Path) -> pd.DataFrame:
     from speech.run import run_pack
 

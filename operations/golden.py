@@ -56,7 +56,7 @@ def compare(golden: Golden, heard: list[str]) -> Proof:
 
 
 def prove(context: Context, bundle: Digest) -> Proof:
-    """Restore the bundle, hear its fixtures, refuse it when they differ."""
+    """Restore the bundle, hear its fixtures, refuse it when they differ or its outputs are not finite."""
     import pandas as pd
 
     from registry.bundle import cached
@@ -67,7 +67,8 @@ def prove(context: Context, bundle: Digest) -> Proof:
         {"utterance_id": fixture.fixture_id, "path": fixture.audio, "duration_s": 0.0} for fixture in golden.fixtures
     ]
     context.progress("golden outputs", 0, 1)
-    table = compute.hypotheses(folder / "payload", pd.DataFrame(rows), folder / "golden")
+    with compute.naming(f"bundle {short(bundle)}"):
+        table = compute.hypotheses(folder / "payload", pd.DataFrame(rows), folder / "golden")
     context.progress("golden outputs", 1, 1)
     proof = compare(golden, [str(text) for text in table["text"]])
     if noted(folder):

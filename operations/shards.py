@@ -173,7 +173,7 @@ def hear(settings: Settings, run: str, shard: Shard) -> Digest:
     if table is None:
         pack = _pack(settings.pack(shard.pack), shard.pack_digest)
         utterances = pack.utterances.iloc[list(shard.rows)]
-        with _alone:
+        with _alone, compute.naming(f"payload {short(shard.payload)}"):
             model = compute.runtime(_payload(settings.home, shard.payload))
             if shard.chunk_ms is None:
                 table = run_pack(model, utterances, pack.root)

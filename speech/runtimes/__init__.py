@@ -57,8 +57,27 @@ class Stream(Protocol):
         ...
 
 
+class OutputsNotFinite(Refused):
+    """A model's outputs hold NaN or infinity: its weights, though finite, overflow (fault 52). Its text means nothing.
+
+    `where` is for whoever knows which model it is.
+    """
+
+    def __init__(
+        self,
+        what: str = "the model's outputs are not finite",
+        *,
+        where: str = "a loaded payload",
+        got: str = "NaN or infinity among its log probabilities",
+        expected: str = "finite log probabilities for every audio",
+        next_step: str = "look at the largest weights of each layer, and export the candidate again from a training "
+        "run that did not diverge",
+    ) -> None:
+        super().__init__(what, where=where, got=got, expected=expected, next_step=next_step)
+
+
 class Runtime(Protocol):
-    """A loaded model. One thread uses it at a time."""
+    """A loaded model. One thread uses it at a time. What it hears with raises OutputsNotFinite."""
 
     sample_rate_hz: int
     streaming: bool

@@ -3,7 +3,8 @@
 Boundary: reads its payload folder when it is loaded (JSON and safetensors) and nothing afterwards.
 Invariants: `transcribe` is the stream fed in one piece, so streaming and offline texts are equal; the state of front
 end, model and decoder is kept between chunks; front end, tokenizer, decoder and weights agree or the payload is
-refused (R2.2); quantized weights are float32 again once they are loaded.
+refused (R2.2); quantized weights are float32 again once they are loaded; log probabilities that are not finite are
+never decoded (fault 52).
 
 Payload: runtime.json {"engine": "ctc"}, feature_contract.json, front_end.json, tokenizer.json, model.json,
 decoder.json, weights.safetensors.
@@ -19,7 +20,7 @@ import numpy as np
 
 from contracts.errors import Corrupt, Refused
 from contracts.feature_contract import PROBE_TOLERANCE, FeatureContract
-from speech.runtimes import Partial, Samples, Transcript
+from speech.runtimes import OutputsNotFinite, Partial, Samples, Transcript
 
 if TYPE_CHECKING:
     import torch
@@ -101,6 +102,8 @@ class CtcStream:
         with torch.inference_mode():
             features = self._features.accept(torch.from_numpy(samples.copy()))
             scores, self._state = self._runtime.model(features.unsqueeze(0), self._state)
+            if not bool(torch.isfinite(scores).all()):
+                raise OutputsNotFinite
             self._decoder.accept(scores[0])
 
 

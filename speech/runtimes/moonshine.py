@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts.errors import Refused
-from speech.runtimes import Partial, Samples, Transcript
+from speech.runtimes import OutputsNotFinite, Partial, Samples, Transcript
 
 SAMPLE_RATE_HZ = 16_000
 SHORTEST_SAMPLES = 1_600
@@ -152,7 +152,7 @@ class MoonshineRuntime:
                 for name, value in zip(self._present, present, strict=True)
                 if step == 0 or ".decoder." in name
             }
-            token, log_probability = _best(logits[0, -1])
+            token, log_probability = best_token(logits[0, -1])
             if token == self._search.end_token:
                 break
             tokens.append(token)
@@ -204,7 +204,14 @@ def _token_bytes(token: str) -> bytes:
     return b"" if SPECIAL_TOKEN.match(token) else token.encode("utf-8")
 
 
-def _best(logits: npt.NDArray[np.float32]) -> tuple[int, float]:
-    """The most probable token of logits (vocabulary,) and its natural-log probability."""
+def best_token(logits: npt.NDArray[np.float32]) -> tuple[int, float]:
+    """The most probable token of logits (vocabulary,) and its natural-log probability; OutputsNotFinite without one.
+
+    Infinity and NaN are what `argmax` picks, so that they show in the probability; minus infinity is a token ruled out.
+    """
     best = int(logits.argmax())
-    return best, -float(np.log(np.exp(logits - logits[best]).sum()))
+    with np.errstate(invalid="ignore"):
+        log_probability = -float(np.log(np.exp(logits - logits[best]).sum()))
+    if not math.isfinite(log_probability):
+        raise OutputsNotFinite
+    return best, log_probability

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from speech.ctc.augment import VERSIONS, Example, Heard
@@ -35,6 +36,15 @@ def random_payload(folder: Path, seed: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_payload(folder, random_model(seed), RECIPE, FrontEndConfig(), TOKENS)
     return folder
+
+
+def overflowing_payload(folder: Path) -> Path:
+    """A payload whose weights are finite, and whose outputs are not."""
+    payload = random_payload(folder)
+    weights = load_file(payload / "weights.safetensors")
+    weights["output.weight"] *= torch.finfo(torch.float32).max / weights["output.weight"].abs().max()
+    save_file(weights, payload / "weights.safetensors")
+    return payload
 
 
 def babbling(seconds: float, seed: int = 0) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from contracts.errors import Corrupt, Refused
-from speech.runtimes import Partial, Runtime, load
-from tests.speech.ctc_samples import TOKENS, babbling, random_payload
+from speech.runtimes import OutputsNotFinite, Partial, Runtime, load
+from speech.runtimes.moonshine import best_token
+from speech.weights import check_payload
+from tests.speech.ctc_samples import TOKENS, babbling, overflowing_payload, random_payload
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,34 @@ def test_weights_with_nan_are_refused(tmp_path: Path) -> None:
     save_file(weights, payload / "weights.safetensors")
     with pytest.raises(Refused, match=r"output\.bias holds NaN or infinity"):
         load(payload)
+
+
+def test_finite_weights_whose_outputs_overflow_are_named_as_what_they_are(tmp_path: Path) -> None:
+    payload = overflowing_payload(tmp_path)
+    check_payload(payload)
+    overflowing = load(payload)
+    with pytest.raises(OutputsNotFinite) as raised:
+        overflowing.transcribe(babbling(1.0))
+    assert str(raised.value) == (
+        "the model's outputs are not finite\n"
+        "  where: a loaded payload\n"
+        "  got: NaN or infinity among its log probabilities\n"
+        "  expected: finite log probabilities for every audio\n"
+        "  next step: look at the largest weights of each layer, and export the candidate again from a training run "
+        "that did not diverge"
+    )
+    with pytest.raises(OutputsNotFinite):
+        overflowing.stream().accept(babbling(0.5))
+
+
+@pytest.mark.parametrize("fault", [np.inf, np.nan])
+def test_logits_of_moonshine_that_are_not_finite_have_no_best_token(fault: float) -> None:
+    with pytest.raises(OutputsNotFinite):
+        best_token(np.array([0.5, fault, -1.0], np.float32))
+    with pytest.raises(OutputsNotFinite):
+        best_token(np.full(3, -np.inf, np.float32))
+    token, log_probability = best_token(np.array([0.0, -np.inf, 0.0], np.float32))  # a token that is ruled out
+    assert (token, round(log_probability, 6)) == (0, -0.693147)
 
 
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
