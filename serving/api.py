@@ -27,9 +27,10 @@ from contracts.telemetry import REQUEST_LABELS, ClientEvent
 from serving.audio import MAX_UPLOAD_BYTES, Audio, decode
 from serving.bundles import Loaded
 from serving.calls import CLIENT_GONE_STATUS, Call, Desk, Final, error_body
+from serving.cascade import Cascade, Heard
 from serving.forms import Form, parse, read_body
 from serving.ingress import request_id
-from serving.link import Answer, ServingFailure
+from serving.link import ServingFailure
 from serving.shadow import Shadow
 from serving.streams import converse
 
@@ -82,6 +83,7 @@ class Api:
     def __init__(self, desk: Desk, shadow: Shadow, status: Callable[[], Awaitable[dict[str, Any]]]) -> None:
         self._desk = desk
         self._shadow = shadow
+        self.cascade = Cascade(desk)
         self._status = status
         self._decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
 
@@ -146,7 +148,7 @@ class Api:
             "X-Soundcheck-Route": str(call.table.version),
         }
         try:
-            bundle, audio, answer = await self._heard(call, form.file, request)
+            audio, heard = await self._heard(call, form.file, request)
         except ClientGone:
             desk.record(call, status=CLIENT_GONE_STATUS, error_code="client_gone")
             raise
@@ -154,23 +156,24 @@ class Api:
             failure = error if isinstance(error, ServingFailure) else _unexpected(name, error)
             desk.record_failure(call, failure)
             return _failed(failure, headers)
-        final = desk.finish(call, bundle, answer)
-        language = form.one("language") or bundle.language
+        final = desk.finish(call, heard.bundle, heard.answer)
+        headers["X-Soundcheck-Bundle"] = call.bundle
+        language = form.one("language") or heard.bundle.language
         response = _shaped(form, final, shape=shape, duration_s=audio.duration_s, language=language, headers=headers)
         call.latency_ms = (time.monotonic() - call.began) * 1000
         desk.record(call, status=200)
         self._shadow.copy(call, final.text, [audio.samples])
+        self.cascade.audit(call, heard.answer, audio.samples)
         return response
 
-    async def _heard(self, call: Call, content: bytes, request: Request) -> tuple[Loaded, Audio, Answer]:
+    async def _heard(self, call: Call, content: bytes, request: Request) -> tuple[Audio, Heard]:
         ends = call.began + self._desk.deadline_s
         with call.worker.hold():
             bundle = await call.worker.description(self._desk.deadline_s)
             audio = await self._decoded(content, bundle)
             call.audio_s = audio.duration_s
-            work = asyncio.ensure_future(call.worker.transcribe(audio.samples, deadline_s=ends - time.monotonic()))
-            answer = await _unless_gone(work, request)
-        return bundle, audio, answer
+            work = asyncio.ensure_future(self.cascade.hear(call, audio.samples, ends=ends))
+            return audio, await _unless_gone(work, request)
 
     async def _decoded(self, content: bytes, bundle: Loaded) -> Audio:
         if len(content) <= SMALL_BYTES and content.startswith(b"RIFF"):
@@ -228,7 +231,7 @@ class Api:
         await converse(websocket, self._desk, self._shadow, sent_labels(websocket), client_of(websocket))
 
 
-async def _unless_gone(work: asyncio.Future[Answer], request: Request) -> Answer:
+async def _unless_gone(work: asyncio.Future[Heard], request: Request) -> Heard:
     """The work's result; when the client leaves first, the work is cancelled (its worker drops it)."""
 
     async def left() -> None:

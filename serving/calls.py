@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from contracts.digest import Digest
@@ -34,7 +34,11 @@ CLIENT_GONE_STATUS = 499
 
 @dataclass(slots=True)
 class Call:
-    """A routed request. Times in milliseconds, `began` on the monotonic clock; counts fill in as it goes."""
+    """A routed request. Times in milliseconds, `began` on the monotonic clock; counts fill in as it goes.
+
+    `first_answer` is what a cascade's small model said before the stable one was asked; `spent_ms` and `spent_usd` are
+    what that took, which `queue_ms` and `infer_ms` include and the stable model's price does not.
+    """
 
     request_id: str
     mode: str
@@ -61,11 +65,37 @@ class Call:
     unstable_words: int = 0
     confidence: float | None = None
     privacy_errors: int = 0
+    cascade: Literal["none", "small", "large", "audit"] = "none"
+    cascade_edits: int | None = None
+    cascade_words: int | None = None
+    confidence_before: float | None = None
+    first_answer: Answer | None = None
+    spent_ms: float = 0.0
+    spent_usd: float = 0.0
 
     @property
     def bundle(self) -> Digest:
         """The bundle that answers."""
         return self.worker.digest
+
+    def spend(self, bundle: Loaded, answer: Answer) -> None:
+        """Count what an answer took that another model's will replace."""
+        self.queue_ms += answer.queue_ms
+        self.infer_ms += answer.infer_ms
+        self.spent_ms += answer.infer_ms
+        self.spent_usd += answer.infer_ms / 1000 * bundle.cost_usd_per_s
+
+    def again(self, worker: Worker) -> Call:
+        """The same audio, to be heard by another worker: what is known of the request, nothing of how it was answered.
+
+        `began` is now.
+        """
+        return replace(
+            self, worker=worker, began=time.monotonic(), latency_ms=0.0, first_partial_ms=None, queue_ms=0.0,
+            infer_ms=0.0, partial_words=0, unstable_words=0, confidence=None, privacy_errors=0, postprocess_ms=0.0,
+            cascade="none", cascade_edits=None, cascade_words=None, confidence_before=None, first_answer=None, spent_ms=0.0,
+            spent_usd=0.0,
+        )  # fmt: skip
 
     @property
     def ends(self) -> float:
@@ -154,7 +184,7 @@ class Desk:
         text = redact(answer.text, filters)
         stable = call.table.stable
         if stable is not None and stable != call.bundle:
-            reference = call.family.pool.worker(stable).bundle
+            reference = call.family.pool.bundle(stable)  # a call may outlive the table that chose its bundle
             filters = reference.filters if reference is not None else filters
         call.privacy_errors = leaks(text, filters)
         call.confidence = answer.confidence
@@ -176,6 +206,7 @@ class Desk:
     ) -> None:
         """Hand a call's telemetry row to the recorder and the metrics."""
         loaded = call.worker.bundle
+        price = loaded.cost_usd_per_s if loaded else 0.0
         row: dict[str, Any] = {
             "timestamp": time.time(),
             "request_id": call.request_id,
@@ -202,8 +233,12 @@ class Desk:
             "partial_words": call.partial_words,
             "unstable_words": call.unstable_words,
             "confidence": call.confidence,
-            "cost_usd": call.infer_ms / 1000 * (loaded.cost_usd_per_s if loaded else 0.0),
+            "cost_usd": (call.infer_ms - call.spent_ms) / 1000 * price + call.spent_usd,
             "privacy_errors": call.privacy_errors,
+            "cascade": call.cascade,
+            "cascade_edits": call.cascade_edits,
+            "cascade_words": call.cascade_words,
+            "confidence_before": call.confidence_before,
             **more,
         }
         self.metrics.request(row)

@@ -191,6 +191,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await self.shadow.close()
+        await self.api.cascade.close()
         await asyncio.gather(*(family.pool.close() for family in self.families.values()))
         await asyncio.to_thread(self.recorder.close)
         withdraw(self.settings.home)

@@ -56,6 +56,12 @@ class Metrics:
         self.shadow_dropped = Counter(
             "soundcheck_shadow_dropped", "Shadow copies not made.", ("family",), registry=registry
         )
+        self.cascade = Counter(
+            "soundcheck_cascade",
+            "Requests of cascades: small, escalated, skipped; audited, audit_dropped; mistake (audits that differ).",
+            ("family", "outcome"),
+            registry=registry,
+        )
         self.store_errors = Counter(
             "soundcheck_store_errors", "Looks at a pointer that failed.", ("family",), registry=registry
         )

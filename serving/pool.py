@@ -331,6 +331,11 @@ class Pool:
         """The worker of a bundle that is wanted."""
         return self._workers[digest]
 
+    def bundle(self, digest: Digest) -> Loaded | None:
+        """What is known of a bundle that has a worker here, None of any other."""
+        worker = self._workers.get(digest)
+        return worker.bundle if worker else None
+
     def workers(self) -> list[Worker]:
         """All of them."""
         return list(self._workers.values())

@@ -4,9 +4,9 @@ Boundary: reads pointers through the store it is handed; the decision for one re
 Source: release-algorithm R7, R9, B5; house.md "The way data flows"; coverage rows 23 and 29.
 Invariants: a table is served only once every bundle it routes to has a worker that answers; until then the old table
 serves; a request or stream ends on the worker it began with, unless its bundle was closed: from the moment that a table
-says so, nobody new reaches that bundle and its open streams end (R7.6); the pointer is the only authority; a store that is away
-changes nothing; versions only grow: a table that is older than one that was seen here, or than one the ledger has
-settled, is refused, so that an old valid table cannot be presented as the newest (fault 24).
+says so, nobody new reaches that bundle and its open streams end (R7.6); the pointer is the only authority; a store that
+is away changes nothing; versions only grow: a table that is older than one that was seen here, or than one the ledger
+has settled, is refused, so that an old valid table cannot be presented as the newest (fault 24).
 """
 
 from __future__ import annotations
@@ -155,6 +155,10 @@ class Family:
     def _open_route(self, table: RouteTable, chosen: Route) -> Route:
         """The route, past bundles that the next table has closed while its own workers still start (R7.6)."""
         closed = self.target.closed if self.target else ()
+        if chosen.shadow in closed:
+            chosen = chosen._replace(shadow=None)
+        if chosen.cascade is not None and chosen.cascade.small in closed:
+            chosen = chosen._replace(cascade=None)
         if chosen.bundle not in closed:
             return chosen
         if table.stable in closed:
