@@ -12,7 +12,6 @@ model's that the stable one would have given otherwise.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import NamedTuple
 
 from contracts.digest import Digest
@@ -126,10 +125,11 @@ class Cascade:
     async def _audit(self, call: Call, stable: Digest, answer: Answer, samples: Samples) -> None:
         worker = call.family.pool.worker(stable)
         began = time.monotonic()
-        audited = replace(call, worker=worker, cascade="audit", privacy_errors=0, queue_ms=0.0, infer_ms=0.0)
+        audited = call.again(worker)
+        audited.cascade, audited.confidence_before = "audit", answer.confidence
         try:
             with worker.hold():
-                large = await worker.transcribe(samples, deadline_s=self._desk.deadline_s, priority="batch")
+                large = await worker.transcribe(samples, deadline_s=self._desk.deadline_s)
                 bundle = await worker.description(self._desk.deadline_s)
         except (ServingFailure, WorkerGone):
             self._count(call, "audit_dropped")
@@ -144,4 +144,3 @@ class Cascade:
     async def close(self) -> None:
         """Drop the audits that are under way."""
         await self._background.close()
-

@@ -12,7 +12,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 from contracts.digest import Digest
 from serving.background import MAX_AUDIO_S, Background
@@ -57,15 +56,13 @@ class Shadow:
     async def _copy(self, call: Call, bundle: Digest, text: str, chunks: Sequence[Samples]) -> None:
         worker = call.family.pool.worker(bundle)
         began = time.monotonic()
-        copied = replace(call, worker=worker, privacy_errors=0, first_partial_ms=None, queue_ms=0.0, infer_ms=0.0)
-        copied.partial_words = copied.unstable_words = 0
+        copied = call.again(worker)
         try:
             with worker.hold():
                 answer = await self._hear(call.mode, worker, chunks)
                 loaded = await worker.description(self._desk.deadline_s)
         except (ServingFailure, WorkerGone) as error:
             code = error.code if isinstance(error, ServingFailure) else "internal"
-            copied.latency_ms, copied.confidence = 0.0, None
             self._desk.record(copied, status=500, error_code=code, arm="shadow")
             return
         copied.latency_ms = (time.monotonic() - began) * 1000
