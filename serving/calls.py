@@ -93,8 +93,8 @@ class Call:
         return replace(
             self, worker=worker, began=time.monotonic(), latency_ms=0.0, first_partial_ms=None, queue_ms=0.0,
             infer_ms=0.0, partial_words=0, unstable_words=0, confidence=None, privacy_errors=0, postprocess_ms=0.0,
-            cascade="none", cascade_edits=None, cascade_words=None, confidence_before=None, first_answer=None, spent_ms=0.0,
-            spent_usd=0.0,
+            cascade="none", cascade_edits=None, cascade_words=None, confidence_before=None, first_answer=None,
+            spent_ms=0.0, spent_usd=0.0,
         )  # fmt: skip
 
     @property
