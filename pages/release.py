@@ -20,6 +20,7 @@ from pages.figures import duration, many, milliseconds, moment, plain, size, typ
 from pages.plots.calibration import reliabilities
 from pages.plots.cost import moves
 from pages.plots.errors import error_packs
+from pages.plots.evidence import Track, tracks
 from pages.plots.forest import Forest, forests, stage_forests
 from pages.plots.latency import latencies
 from pages.plots.timeline import timeline
@@ -195,6 +196,7 @@ class Stage(NamedTuple):
     canary_width: float
     reasons: tuple[str, ...]
     forests: tuple[Forest, ...]
+    tracks: tuple[Track, ...]
 
 
 _DECISIONS = {"promote": Value.PASS, "continue": Value.INCONCLUSIVE, "hold": Value.INCONCLUSIVE}
@@ -215,6 +217,7 @@ def _stages(view: ReleaseView) -> tuple[Stage, ...]:
             canary_width=round(100 * stage.canary_sessions / top, 3),
             reasons=stage.reasons,
             forests=stage_forests(stage.evidence, view.policy.canary),
+            tracks=tracks(stage.looks, alpha=view.policy.canary.alpha, plan=view.policy.canary),
         )
         for stage in stages
     )

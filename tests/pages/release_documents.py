@@ -15,6 +15,7 @@ from contracts.reports import (
     Comparison,
     Count,
     LoadFigures,
+    Look,
     Quantiles,
     ReplayReport,
     ScoreReport,
@@ -307,6 +308,27 @@ def evidence_rows(sessions: int, state: Literal["waiting", "fine", "worse", "und
     return tuple(rows)
 
 
+def looks(sessions: int, *, bad: bool) -> tuple[Look, ...]:
+    """The judge's looks at a stage: evidence grows with sessions; where `bad`, against the Scottish accent."""
+    found = []
+    for number in range(1, 21):
+        share = number / 20
+        worse = {f"accent={one} wer": 0.9**number for one in ACCENTS} | {"overall latency_ms": 0.8**number}
+        fine = {key: 30 ** (share * (1 - 0.02 * place)) for place, key in enumerate(worse)}
+        if bad:
+            worse["accent=scottish wer"], fine["accent=scottish wer"] = 4_000**share, 0.5**number
+        found.append(
+            Look(
+                at_s=number,
+                stable_sessions=sessions * number // 20,
+                canary_sessions=(sessions - 2) * number // 20,
+                e_worse=worse,
+                e_fine=fine,
+            )
+        )
+    return tuple(found)
+
+
 def canary_report(bundle: str, *, worse: bool = False) -> CanaryReport:
     """Shadow, cohort and wide; where `worse`, the cohort rolls back."""
     stages = []
@@ -327,6 +349,7 @@ def canary_report(bundle: str, *, worse: bool = False) -> CanaryReport:
                     else f"all 9 (metric, slice) pairs are within their margins after {sessions - 2} canary sessions",
                 ),
                 evidence=evidence_rows(sessions, "worse" if bad else "fine"),
+                looks=looks(sessions, bad=bad),
             )
         )
         if bad:
