@@ -1,0 +1,410 @@
+"""The last half hour of traffic, in memory: what the live page draws and how fast each error budget burns.
+
+Boundary: no I/O; fed by serving/calls.py on the gateway's loop, read from any thread. Source: coverage row 47; Google's
+Site Reliability Workbook, chapter 5 (several windows, several burn rates); DDSketch (Masson et al. 2019) for quantiles.
+Invariants: memory is bounded by MAX_CELLS, MAX_MINUTES and REMEMBERED whatever clients send; time is the monotonic
+clock, set to the wall clock once, so that a clock that is put back neither loses nor doubles traffic (fault 64); a
+quantile is within ERROR of a value that was measured; no text is kept, and of requests only their ids and labels.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from contracts.digest import Digest
+from contracts.live import Burn, Window
+from contracts.reports import Quantiles
+
+BUCKET_S = 10
+SPAN_S = 1800
+"""How long windows are kept, in seconds."""
+PERIOD_S = 6 * 3600
+"""How long the counts of the objectives are kept: the period of the budget that one gateway can speak of."""
+SLICED_BY = ("tenant", "device", "language", "codec")
+OVERALL = "overall"
+ERROR = 0.02
+"""Relative error of a quantile."""
+
+MAX_CELLS = 20_000
+"""Cells (bucket x bundle x arm x slice) that are kept; above it only `overall` gets new ones."""
+MAX_MINUTES = 50_000
+"""Counts (minute x slice) of the objectives that are kept; above it only `overall` gets new ones."""
+REMEMBERED = 20_000
+"""Answered requests that a client's event can still be counted for."""
+
+_GROWTH = math.log((1 + ERROR) / (1 - ERROR))
+_SMALLEST_MS = 0.01
+_EVENTS = {
+    "correction": "corrections",
+    "interruption": "interruptions",
+    "underrun": "underruns",
+    "abandonment": "abandonments",
+}
+
+Arm = Literal["stable", "canary", "shadow"]
+
+
+class Objectives(NamedTuple):
+    """What a family promises: the share of requests that are answered, and the share answered within `latency_ms`.
+
+    No answer may hold a private run: that budget is always zero.
+    """
+
+    availability: float = 0.999
+    latency_ms: float | None = None
+    latency_share: float = 0.95
+
+    def budgets(self) -> dict[str, float]:
+        """By objective, the share of requests that may be bad."""
+        latency = {} if self.latency_ms is None else {"latency": 1 - self.latency_share}
+        return {"availability": 1 - self.availability, **latency, "privacy": 0.0}
+
+
+class Alarm(NamedTuple):
+    """An action is due where the budget burns at `rate` or faster in both windows (seconds)."""
+
+    action: Literal["page", "ticket"]
+    short_s: int
+    long_s: int
+    rate: float
+
+
+ALARMS = (Alarm("page", 300, 3600, 14.4), Alarm("ticket", 1800, 21600, 6.0))
+"""Two per cent of a month's budget in an hour, five per cent in six hours; serving/alerts.yaml says the same."""
+_SPANS = tuple(sorted({PERIOD_S, *(span for alarm in ALARMS for span in (alarm.short_s, alarm.long_s))}))
+FEWEST_BAD = 3
+"""Bad requests in the short window below which nobody is called: a rate of one failure in two requests says little."""
+
+
+class Sketch:
+    """A histogram with bins that grow by a constant factor: quantiles within ERROR, and the exact maximum."""
+
+    __slots__ = ("bins", "maximum", "n")
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.maximum = 0.0
+        self.bins: dict[int, int] = {}
+
+    def add(self, value: float) -> None:
+        """Count one value (milliseconds, 0 or more)."""
+        index = math.ceil(math.log(max(value, _SMALLEST_MS) / _SMALLEST_MS) / _GROWTH)
+        self.bins[index] = self.bins.get(index, 0) + 1
+        self.n += 1
+        self.maximum = max(self.maximum, value)
+
+    def merge(self, other: Sketch) -> None:
+        """Count all values of another one."""
+        for index, count in other.bins.items():
+            self.bins[index] = self.bins.get(index, 0) + count
+        self.n += other.n
+        self.maximum = max(self.maximum, other.maximum)
+
+    def quantile(self, share: float) -> float:
+        """The value that `share` of all values do not exceed."""
+        rank, seen = max(math.ceil(share * self.n), 1), 0
+        for index in sorted(self.bins):
+            seen += self.bins[index]
+            if seen >= rank:
+                return min(_SMALLEST_MS * math.exp(_GROWTH * index) * (1 - ERROR), self.maximum)
+        raise ValueError("nothing was counted")
+
+    def quantiles(self) -> Quantiles | None:
+        """p50, p95, p99 and the maximum; None where nothing was counted."""
+        if not self.n:
+            return None
+        p50, p95, p99 = (self.quantile(share) for share in (0.5, 0.95, 0.99))
+        return Quantiles(n=self.n, p50=p50, p95=p95, p99=p99, maximum=self.maximum)
+
+
+_SUMS = (
+    "requests", "failures", "partial_words", "unstable_words", "privacy_errors", "cost_usd", "audio_s",
+    *_EVENTS.values(),
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Cell:
+    """What happened to one bundle, arm and slice in one bucket."""
+
+    requests: int = 0
+    failures: int = 0
+    partial_words: int = 0
+    unstable_words: int = 0
+    privacy_errors: int = 0
+    cost_usd: float = 0.0
+    audio_s: float = 0.0
+    corrections: int = 0
+    interruptions: int = 0
+    underruns: int = 0
+    abandonments: int = 0
+    latency_ms: Sketch = field(default_factory=Sketch)
+    first_partial_ms: Sketch = field(default_factory=Sketch)
+    queue_ms: Sketch = field(default_factory=Sketch)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Count one telemetry row."""
+        self.requests += 1
+        self.failures += failed(row)
+        self.partial_words += row["partial_words"]
+        self.unstable_words += row["unstable_words"]
+        self.privacy_errors += row["privacy_errors"]
+        self.cost_usd += row["cost_usd"]
+        self.audio_s += row["audio_s"]
+        if row["status"] == 200:
+            self.latency_ms.add(row["latency_ms"])
+            self.queue_ms.add(row["queue_ms"])
+        if row["first_partial_ms"] is not None:
+            self.first_partial_ms.add(row["first_partial_ms"])
+
+    def merge(self, other: Cell) -> None:
+        """Count all of another cell."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.latency_ms.merge(other.latency_ms)
+        self.first_partial_ms.merge(other.first_partial_ms)
+        self.queue_ms.merge(other.queue_ms)
+
+
+def failed(row: Mapping[str, Any]) -> bool:
+    """Whether the server failed this request: an error of its own, or no room; a client that left is no failure."""
+    return bool(row["status"] >= 500 or row["status"] == 429)
+
+
+def slices_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The slices a request belongs to, `overall` first."""
+    return (OVERALL, *(f"{name}={row[name]}" for name in SLICED_BY if row.get(name, "none") != "none"))
+
+
+class Place(NamedTuple):
+    """Whose cell."""
+
+    bundle: Digest
+    arm: Arm
+    slice: str
+
+
+class _Counts:
+    """Requests of one minute and slice, and those that were bad by each objective."""
+
+    __slots__ = ("answered", "failures", "privacy", "requests", "slow")
+
+    def __init__(self) -> None:
+        self.requests = self.failures = self.answered = self.slow = self.privacy = 0
+
+    def of(self, objective: str) -> tuple[int, int]:
+        """(requests that count, bad ones) of an objective."""
+        if objective == "availability":
+            return self.requests, self.failures
+        return (self.answered, self.slow) if objective == "latency" else (self.requests, self.privacy)
+
+    def merge(self, other: _Counts) -> None:
+        """Count all of another minute."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+def _anchored() -> Callable[[], float]:
+    """Seconds since the epoch that never go back."""
+    offset = time.time() - time.monotonic()
+    return lambda: time.monotonic() + offset
+
+
+class Windows:
+    """Counts of the last half hour by bucket, and of the objectives by minute for PERIOD_S."""
+
+    def __init__(
+        self, objectives: Mapping[str, Objectives] | None = None, clock: Callable[[], float] | None = None
+    ) -> None:
+        self._objectives = dict(objectives or {})
+        self._clock = clock or _anchored()
+        self._lock = threading.Lock()
+        self._buckets: OrderedDict[int, dict[tuple[str, Place], Cell]] = OrderedDict()
+        self._cells = 0
+        self._minutes: OrderedDict[int, dict[tuple[str, str], _Counts]] = OrderedDict()
+        self._counts = 0
+        self._answered: OrderedDict[str, tuple[str, tuple[Place, ...]]] = OrderedDict()
+
+    # ---- what happens -------------------------------------------------------------------------------------------
+    def record(self, row: Mapping[str, Any]) -> None:
+        """Count one request (the fields of a TelemetryRow)."""
+        family = row["family"]
+        places = tuple(Place(row["bundle"], row["arm"], name) for name in slices_of(row))
+        with self._lock:
+            now_s = self._clock()
+            self._forget(now_s)
+            for place in places:
+                if (cell := self._cell(now_s, family, place)) is not None:
+                    cell.add(row)
+            if row["arm"] == "shadow":
+                return
+            for place in places:
+                if (counts := self._minute(now_s, family, place.slice)) is not None:
+                    self._judge(counts, row)
+            self._answered[row["request_id"]] = (family, places)
+            if len(self._answered) > REMEMBERED:
+                self._answered.popitem(last=False)
+
+    def event(self, request_id: str, kind: str) -> None:
+        """Count what a client told about a request that was answered here."""
+        if kind not in _EVENTS:
+            return
+        with self._lock:
+            now_s = self._clock()
+            family, places = self._answered.get(request_id, ("", ()))
+            for place in places:
+                if (cell := self._cell(now_s, family, place)) is not None:
+                    setattr(cell, _EVENTS[kind], getattr(cell, _EVENTS[kind]) + 1)
+
+    def _judge(self, counts: _Counts, row: Mapping[str, Any]) -> None:
+        budget_ms = self.objectives(row["family"]).latency_ms
+        counts.requests += 1
+        counts.failures += failed(row)
+        counts.privacy += row["privacy_errors"]
+        if row["status"] == 200:
+            counts.answered += 1
+            counts.slow += budget_ms is not None and row["latency_ms"] > budget_ms
+
+    def _cell(self, now_s: float, family: str, place: Place) -> Cell | None:
+        bucket = self._buckets.setdefault(int(now_s // BUCKET_S), {})
+        cell = bucket.get((family, place))
+        if cell is None and (self._cells < MAX_CELLS or place.slice == OVERALL):
+            cell = bucket[family, place] = Cell()
+            self._cells += 1
+        return cell
+
+    def _minute(self, now_s: float, family: str, name: str) -> _Counts | None:
+        minute = self._minutes.setdefault(int(now_s // 60), {})
+        counts = minute.get((family, name))
+        if counts is None and (self._counts < MAX_MINUTES or name == OVERALL):
+            counts = minute[family, name] = _Counts()
+            self._counts += 1
+        return counts
+
+    def _forget(self, now_s: float) -> None:
+        while self._buckets and next(iter(self._buckets)) <= (now_s - SPAN_S) // BUCKET_S:
+            self._cells -= len(self._buckets.popitem(last=False)[1])
+        while self._minutes and next(iter(self._minutes)) <= (now_s - PERIOD_S) // 60:
+            self._counts -= len(self._minutes.popitem(last=False)[1])
+
+    # ---- what is said -------------------------------------------------------------------------------------------
+    def objectives(self, family: str) -> Objectives:
+        """What the family promises; availability alone where nothing was said."""
+        return self._objectives.get(family, Objectives())
+
+    def now(self, family: str, *, span_s: int = 60) -> tuple[Window, ...]:
+        """The last `span_s` seconds, one window a bundle, arm and slice."""
+        return self._windows(family, span_s=span_s, step_s=span_s, slices=None)
+
+    def series(
+        self, family: str, *, span_s: int = SPAN_S, step_s: int = BUCKET_S, slices: Iterable[str] | None = None
+    ) -> tuple[Window, ...]:
+        """Windows of `step_s` (a multiple of BUCKET_S), oldest first, of all slices or those named.
+
+        A step without traffic has no window. All slices of half an hour can be many: the live page names the busiest.
+        """
+        return self._windows(family, span_s=span_s, step_s=step_s, slices=None if slices is None else set(slices))
+
+    def busiest(self, family: str, *, limit: int) -> tuple[str, ...]:
+        """`overall`, then the slices with the most requests."""
+        requests: dict[str, int] = {}
+        with self._lock:
+            for bucket in self._buckets.values():
+                for (owner, place), cell in bucket.items():
+                    if owner == family and place.arm != "shadow":
+                        requests[place.slice] = requests.get(place.slice, 0) + cell.requests
+        ordered = sorted(requests, key=lambda name: (name != OVERALL, -requests[name], name))
+        return tuple(ordered[:limit])
+
+    def _windows(self, family: str, *, span_s: int, step_s: int, slices: set[str] | None) -> tuple[Window, ...]:
+        wide = max(step_s // BUCKET_S, 1)
+        merged: dict[tuple[int, Place], Cell] = {}
+
+        def merge(number: int, bucket: Mapping[tuple[str, Place], Cell]) -> None:
+            for (owner, place), cell in bucket.items():
+                if owner == family and (slices is None or place.slice in slices):
+                    merged.setdefault(((number - first) // wide, place), Cell()).merge(cell)
+
+        with self._lock:
+            last = int(self._clock() // BUCKET_S)
+            first = last + 1 - max(span_s // BUCKET_S, 1)
+            # Only the last bucket still changes: the others are added up without making requests wait.
+            merge(last, self._buckets.get(last, {}))
+            over = [(number, bucket) for number, bucket in self._buckets.items() if first <= number < last]
+        for number, bucket in over:
+            merge(number, bucket)
+        return tuple(
+            _window(cell, place, since_s=(first + step * wide) * BUCKET_S, span_s=wide * BUCKET_S)
+            for (step, place), cell in sorted(merged.items(), key=lambda item: item[0])
+        )
+
+    def burns(self, family: str) -> tuple[Burn, ...]:
+        """How fast each budget burns: of `overall` always, of a slice where somebody has to be called."""
+        with self._lock:
+            minute_now = int(self._clock() // 60)
+            minutes = [(number, dict(minute)) for number, minute in self._minutes.items()]
+        sums: dict[str, dict[int, _Counts]] = {OVERALL: {}}
+        for number, minute in minutes:
+            for (owner, name), counts in minute.items():
+                if owner == family:
+                    for span_s in _SPANS:
+                        if number > minute_now - span_s // 60:
+                            sums.setdefault(name, {}).setdefault(span_s, _Counts()).merge(counts)
+        promised = self.objectives(family)
+        burns = [
+            _burn(objective, name, sums[name], allowed)
+            for name in sorted(sums, key=lambda name: (name != OVERALL, name))
+            for objective, allowed in promised.budgets().items()
+        ]
+        return tuple(burn for burn in burns if burn.slice == OVERALL or burn.action != "none")
+
+
+def _burn(objective: str, name: str, sums: Mapping[int, _Counts], allowed: float) -> Burn:
+    def counted(span_s: int) -> tuple[int, int]:
+        return sums[span_s].of(objective) if span_s in sums else (0, 0)
+
+    _, bad = counted(PERIOD_S)
+    if not allowed:  # one is too many, whatever the rate: the hour only says when to stop calling
+        hour_s = ALARMS[0].long_s
+        _, recent = counted(hour_s)
+        return Burn(
+            objective=objective, slice=name, short_s=hour_s, long_s=hour_s, rate=recent, left=float(-bad) if bad else 1.0,
+            action="page" if recent else "none",
+        )  # fmt: skip
+    found = []
+    for alarm in ALARMS:
+        short = counted(alarm.short_s)
+        rate = min(_rate(short, allowed), _rate(counted(alarm.long_s), allowed))
+        found.append((rate >= alarm.rate and short[1] >= FEWEST_BAD, rate, alarm))
+    # The most urgent alarm that is due, else the one that is nearest to its threshold.
+    nearest = max(found, key=lambda item: item[1] / item[2].rate)
+    due, rate, alarm = next((item for item in found if item[0]), nearest)
+    return Burn(
+        objective=objective, slice=name, short_s=alarm.short_s, long_s=alarm.long_s, rate=rate,
+        left=1 - _rate(counted(PERIOD_S), allowed), action=alarm.action if due else "none",
+    )  # fmt: skip
+
+
+def _rate(counts: tuple[int, int], allowed: float) -> float:
+    asked, bad = counts
+    return bad / asked / allowed if asked else 0.0
+
+
+def _window(cell: Cell, place: Place, *, since_s: float, span_s: float) -> Window:
+    return Window(
+        since_s=since_s,
+        until_s=since_s + span_s,
+        bundle=place.bundle,
+        arm=place.arm,
+        slice=place.slice,
+        latency_ms=cell.latency_ms.quantiles(),
+        first_partial_ms=cell.first_partial_ms.quantiles(),
+        queue_ms=cell.queue_ms.quantiles(),
+        **{name: getattr(cell, name) for name in _SUMS},
+    )
