@@ -11,21 +11,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import NamedTuple
 
 from contracts.bundle import BundleManifest
 from contracts.digest import Digest, sha256_bytes, short
 from contracts.errors import NotFound, Refused, WrongCall
-from contracts.tombstone import ABSENT, OPTIONAL, AbsentFile, AbsentFiles, Tombstone
+from contracts.tombstone import OPTIONAL, AbsentFile, Tombstone
 from operations import keys, pointer
 from operations.context import Context, log
 from registry.bundle import load_manifest
 from registry.garbage import names_in
 from registry.keyring import EnrolledKey
 from registry.signing import KeySigner
-from registry.store.files import replace_file
-from registry.tombstones import SIGNERS, noted, said, say
+from registry.tombstones import SIGNERS, said, say, take_out
 
 
 class Use(NamedTuple):
@@ -172,10 +170,5 @@ def _purge(context: Context, use: Use, word: Tombstone) -> None:
     if not folder.is_dir():
         return
     absent = AbsentFile(sha256=word.blob, at=word.at, by=word.by, reason=word.reason)
-    note = AbsentFiles(bundle=use.bundle, files={**noted(folder), **dict.fromkeys(use.paths, absent)})
-    replace_file(folder / ABSENT, note.canonical(), scratch=folder.parent)
-    for path in use.paths:
-        (folder / path).unlink(missing_ok=True)
-        with suppress(OSError):  # it has other files
-            (folder / path).parent.rmdir()
+    take_out(folder, use.bundle, dict.fromkeys(use.paths, absent))
     log.info("bundle %s in the cache is without %s now", short(use.bundle), ", ".join(use.paths))

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from contracts.bundle import BundleManifest, payload_digest
 from contracts.digest import Digest, sha256_file, short
-from contracts.errors import Corrupt
+from contracts.errors import Corrupt, Refused
 from contracts.train_manifest import FileEntry, TrainManifest
 from operations.context import Context
+from registry.tombstones import erased_among
 
 
 def payload_folder(home: Path, payload: Digest) -> Path:
@@ -25,10 +26,15 @@ def payload_folder(home: Path, payload: Digest) -> Path:
 
 
 def materialise(context: Context, manifest: TrainManifest | BundleManifest) -> Path:
-    """The folder that holds exactly the manifest's payload."""
+    """The folder that holds exactly the manifest's payload; Refused, and no folder, where a file of it was erased."""
     files = manifest.payload() if isinstance(manifest, BundleManifest) else manifest.payload
     target = payload_folder(context.home, manifest.payload_digest)
     shelf = target.parent
+    try:
+        erased_among(context.store, files)
+    except Refused:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
     if _whole(target, files):
         return target
     shutil.rmtree(target, ignore_errors=True)

@@ -4,7 +4,8 @@ Boundary: the store and the folders it is handed.
 Invariants: a bundle is named by the digest of its manifest; blobs are written before the manifest, so that a bundle
 without its manifest does not exist (R5.3); a restored folder appears whole, under its name, or not at all (S2);
 completeness is judged by the manifest, never by a listing (fault 17); modes, owners and times are not part of a bundle;
-an erased file that a bundle does not run from may be absent, and the folder then has a note that says so (S5).
+an erased file that a bundle does not run from may be absent, and the folder then has a note that says so (S5); a copy
+in the cache that was restored before an erasure loses the file, or is refused, when it is next used.
 Source: release-algorithm R5, B3, S1 to S3; model-transparency's way of naming extra, missing and changed files apart.
 """
 
@@ -18,7 +19,7 @@ from typing import Literal, NamedTuple
 
 from contracts.bundle import PAYLOAD, BundleManifest, payload_digest
 from contracts.digest import Digest, sha256_bytes, short
-from contracts.errors import AlreadyExists, Corrupt, DependencyFailed, NotFound, SoundcheckError
+from contracts.errors import AlreadyExists, Corrupt, DependencyFailed, NotFound, Refused, SoundcheckError
 from contracts.tombstone import ABSENT, AbsentFile, AbsentFiles
 from contracts.train_manifest import FileEntry
 from registry.documents import put_document
@@ -34,7 +35,7 @@ from registry.store.files import (
     sync_files,
     sync_folder,
 )
-from registry.tombstones import absent_file, absent_in
+from registry.tombstones import absent_file, absent_in, erased_among, take_out
 
 MANIFEST_PATH = "(manifest)"
 """How a fault names the manifest itself; no bundle path has parentheses at both ends."""
@@ -244,13 +245,15 @@ def cached_bundle(store: Store, digest: Digest, cache_root: Path) -> CachedBundl
     """A restored bundle, in `cache_root/bundles/DIGEST`, restored once and verified at every call.
 
     The manifest lies beside it, so that a whole cached bundle is found without the store (fault 19). A damaged copy is
-    replaced from the store. Raises what `restore` raises.
+    replaced from the store. What was erased meanwhile, by whatever machine, is taken out of it (S5). Raises what
+    `restore` raises.
     """
     folder = Path(os.path.abspath(cache_root)) / "bundles" / digest
     manifest = _cached_manifest(store, digest, folder.with_name(f"{digest}.json"))
     for _ in range(_CACHE_ATTEMPTS):
         if folder.is_dir():
             if not verify_folder(folder, manifest):
+                _take_out_erased(store, folder, manifest)
                 return CachedBundle(folder, manifest)
             _discard(folder)
         with suppress(AlreadyExists):  # another process has restored it meanwhile: look again
@@ -262,6 +265,22 @@ def cached_bundle(store: Store, digest: Digest, cache_root: Path) -> CachedBundl
         got=f"{_CACHE_ATTEMPTS} attempts",
         next_step="end what writes there or remove it, then run the same command again",
     )
+
+
+def _take_out_erased(store: Store, folder: Path, manifest: BundleManifest) -> None:
+    """Ask the store, once, what was erased since this copy was restored; Refused where the bundle runs from it."""
+    try:
+        erased = erased_among(store, manifest.files)
+    except DependencyFailed:
+        return  # the store is away: what is here goes on (fault 19), and is asked about when it is next used
+    except Corrupt:
+        raise
+    except Refused:
+        _discard(folder)
+        raise
+    if absent := {path: entry for path, entry in erased.items() if (folder / path).exists()}:
+        with disk("an erased file could not be taken out of the cache", str(folder)):
+            take_out(folder, manifest.digest(), absent)
 
 
 def _discard(folder: Path) -> None:

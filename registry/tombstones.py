@@ -9,17 +9,21 @@ Source: release-algorithm S5.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from contracts.bundle import BundleManifest
 from contracts.digest import Digest, short
 from contracts.errors import Corrupt, NotFound, Refused
 from contracts.tombstone import ABSENT, OPTIONAL, AbsentFile, AbsentFiles, Tombstone
+from contracts.train_manifest import FileEntry
 from registry.envelopes import parse_envelope, statement_of, verify_envelope
 from registry.keyring import EVERY_REASON, Keyring, Position
 from registry.signing import KeySigner, sign
 from registry.store import Store
-from registry.store.keeping import tombstone_key, tombstones
+from registry.store.files import replace_file
+from registry.store.keeping import ever_erased, tombstone_key, tombstones
 
 TOMBSTONE_TYPE = "https://soundcheck.invalid/predicates/tombstone/v1"
 """Predicate of an operator's or approver's signature: a Tombstone; the subject is the blob."""
@@ -85,6 +89,23 @@ def absent_file(store: Store, path: str, digest: Digest) -> AbsentFile | None:
             next_step="restore another bundle (soundcheck status), or release a candidate without this content",
         )
     return AbsentFile(sha256=digest, at=word.at, by=word.by, reason=word.reason)
+
+
+def erased_among(store: Store, files: Mapping[str, FileEntry]) -> dict[str, AbsentFile]:
+    """Files of a bundle that were erased, by path. Raises Refused where the bundle runs from one of them."""
+    listed = ever_erased(store)
+    asked = {path: absent_file(store, path, entry.sha256) for path, entry in files.items() if entry.sha256 in listed}
+    return {path: said for path, said in asked.items() if said}
+
+
+def take_out(folder: Path, bundle: Digest, absent: Mapping[str, AbsentFile]) -> None:
+    """Delete erased files of a restored folder, which says so before they go (S5)."""
+    note = AbsentFiles(bundle=bundle, files={**noted(folder), **absent})
+    replace_file(folder / ABSENT, note.canonical(), scratch=folder.parent)
+    for path in absent:
+        (folder / path).unlink(missing_ok=True)
+        with suppress(OSError):  # it has other files
+            (folder / path).parent.rmdir()
 
 
 def read_named(store: Store, digest: Digest, what: str) -> bytes:

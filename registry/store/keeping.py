@@ -27,9 +27,17 @@ YOUNG_S = 3600.0
 """A blob that was put within this many seconds is kept without a write; no grace period is shorter than 24 of these."""
 
 
+_TOMBSTONES = "tombstones/"
+
+
 def tombstone_key(digest: Digest, number: int) -> str:
     """Where the word about a blob's erasure lies: even numbers erase, odd ones are a consent that was given anew."""
-    return f"tombstones/{digest}/{number:06d}"
+    return f"{_TOMBSTONES}{digest}/{number:06d}"
+
+
+def ever_erased(store: Store) -> set[Digest]:
+    """Blobs that somebody has said a word about, by one listing: a hint (fault 17), `tombstones` is what counts."""
+    return {key.removeprefix(_TOMBSTONES).partition("/")[0] for key in store.list(_TOMBSTONES)}
 
 
 def tombstones(store: Store, digest: Digest) -> int:

@@ -356,9 +356,10 @@ def test_a_whole_cached_bundle_needs_no_store(store: Store, payload_folder: Path
     """Fault 19."""
     digest, _ = _frozen(store, payload_folder)
     folder = cached(store, digest, tmp_path / "cache")
-    empty = MemoryStore("away")
-    assert cached(empty, digest, tmp_path / "cache") == folder
-    assert empty.calls == 0
+    away = MemoryStore("away")
+    away.inject(1, FaultKind.FAIL)
+    assert cached(away, digest, tmp_path / "cache") == folder
+    assert away.calls == 1
 
 
 @pytest.mark.parametrize("path", ["MODEL_CARD.md", "payload/weights.safetensors"])
