@@ -3,19 +3,24 @@
 Boundary: the store, the ledger, the key ring.
 Invariants: an approval counts for the evidence digest it names and for no other (fault 36); a reject is final for that
 evidence; an unsigned decision counts only where the policy says `mode: ui`; approvals suffice only when every high-risk
-slice was reviewed by somebody who says yes (R4.6) and every waiver that the gates relied on still holds (R4.2).
+slice was reviewed by somebody who says yes (R4.6) and every waiver that the gates relied on still holds (R4.2); a
+decision whose bytes are lost or damaged may be a no, so nothing is promoted beside it; whether an answer was in time is
+told by when it was recorded, never by what the approver's document says (faults 36, 64).
 """
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
 from contracts.approval import Approval, Decision, Evidence
 from contracts.digest import Digest, short
-from contracts.errors import DependencyFailed, Refused, SoundcheckError, WrongCall
+from contracts.errors import Corrupt, NotFound, Refused, SoundcheckError, WrongCall
+from contracts.ledger_event import LedgerEvent
 from contracts.policy import FamilyPolicy
 from contracts.reports import GateReport, ScoreReport
 from contracts.verdict import Value, Verdict
@@ -25,7 +30,7 @@ from operations.gate import Stopped, previous_policy
 from operations.waive import holding
 from registry.approvals import judge_decisions, read_approval
 from registry.documents import get_document
-from registry.keyring import Position
+from registry.keyring import Keyring, Position, Reason
 from registry.signing import APPROVAL_TYPE, sign
 
 
@@ -80,7 +85,7 @@ def record(
         given = decisions(context, get_document(context.store, FamilyPolicy, policy), evidence_digest)
         seen = _reviewed(given) | set(reviewed_slices)
         _refuse_unreviewed(family, evidence_digest, _unreviewed(context, evidence_digest, seen))
-    signer = keys.load(context, key_name) if key_name else None
+    signer, at = keys.load(context, key_name) if key_name else None, context.timestamp()
     approval = Approval(
         family=family,
         evidence=evidence_digest,
@@ -90,7 +95,7 @@ def record(
         key_id=signer.key_id if signer else "",
         note=note,
         reviewed_slices=reviewed_slices,
-        at=context.timestamp(),
+        at=at,
     )
     (digest,) = put(context, approval)
     outputs = {"approval": digest}
@@ -99,49 +104,123 @@ def record(
         envelope = sign(approval, {family: evidence_digest}, APPROVAL_TYPE, signer)
         outputs["signature"] = context.store.put_blob(envelope)
     context.ledger(family).append(
-        "approve", "complete", at=context.timestamp(), release=release, inputs={"evidence": evidence_digest},
+        "approve", "complete", at=at, release=release, inputs={"evidence": evidence_digest},
         outputs=outputs, data={"decision": decision, "approver": approval.approver, "mode": approval.mode},
     )  # fmt: skip
     return digest
 
 
-def decisions(context: Context, policy: FamilyPolicy, evidence_digest: Digest) -> list[Approval]:
-    """The decisions about this evidence that count, oldest first.
+class Given(NamedTuple):
+    """A decision that counts, and the event that records it."""
 
-    A signature that does not verify is named in the log and left out; an unsigned decision counts only where the
-    policy says so (R8.2).
+    approval: Approval
+    event: LedgerEvent
+
+
+class Decisions(NamedTuple):
+    """What the ledger has of the decisions about one evidence, oldest first.
+
+    `uncounted`: in sentences, those that do not count, for their signature or their subject. `unreadable`: in
+    sentences, those whose bytes are lost or damaged, so that nobody knows what they say.
     """
-    found, keyring = [], keys.ring(context)
-    for event in context.ledger(policy.family).events():
-        if event.step != "approve" or event.inputs.get("evidence") != evidence_digest:
+
+    given: tuple[Given, ...]
+    uncounted: tuple[str, ...]
+    unreadable: tuple[str, ...]
+
+    @property
+    def approvals(self) -> list[Approval]:
+        """What was decided."""
+        return [one.approval for one in self.given]
+
+
+def read_decisions(
+    context: Context,
+    policy: FamilyPolicy,
+    evidence_digest: Digest,
+    events: Sequence[LedgerEvent],
+    *,
+    kept: Collection[Reason] | None = None,
+) -> Decisions:
+    """The decisions about this evidence among these events of the family's ledger.
+
+    An unsigned one counts only where the policy says so (R8.2). `kept` as in `read_approval`. Raises DependencyFailed
+    where the store does not answer: an unread decision may be a no.
+    """
+    keyring = keys.ring(context)
+    given, uncounted, unreadable = [], [], []
+    for event in events:
+        role = _speaking(event)
+        about = event.step == "approve" and event.inputs.get("evidence") == evidence_digest
+        if not about or not (role == "signature" or policy.approvals.mode == "ui"):
             continue
-        if "signature" in event.outputs:
-            at = Position(policy.family, event.sequence)
-            try:
-                envelope = context.store.read_blob(event.outputs["signature"])
-                found.append(read_approval(envelope, evidence_digest, keyring, at=at))
-            except DependencyFailed:
-                raise  # an unread decision may be a no
-            except SoundcheckError as error:
-                log.warning("event %d: a signed decision does not count: %s", event.sequence, error.what)
-        elif policy.approvals.mode == "ui":
-            found.append(get_document(context.store, Approval, event.outputs["approval"]))
+        try:
+            content = context.store.read_blob(event.outputs[role])
+        except (Corrupt, NotFound) as error:
+            unreadable.append(f"event {event.sequence}, {role} {short(event.outputs[role])}: {error.what}")
+            continue
+        try:
+            approval = _decision(content, event, evidence_digest, keyring, kept)
+        except SoundcheckError as error:
+            uncounted.append(f"event {event.sequence}: a decision does not count: {error.what}")
+            continue
+        given.append(Given(approval, event))
+    return Decisions(tuple(given), tuple(uncounted), tuple(unreadable))
+
+
+def _speaking(event: LedgerEvent) -> str:
+    """The output that says what was decided: the signed envelope where there is one."""
+    return "signature" if "signature" in event.outputs else "approval"
+
+
+def _decision(
+    content: bytes, event: LedgerEvent, evidence_digest: Digest, keyring: Keyring, kept: Collection[Reason] | None
+) -> Approval:
+    if _speaking(event) == "signature":
+        at = Position(event.family, event.sequence)
+        return read_approval(content, evidence_digest, keyring, at=at, kept=kept)
+    approval = Approval.parse(content, where=f"event {event.sequence}")
+    if approval.evidence != evidence_digest:
+        raise Refused("it is about other evidence", got=short(approval.evidence), expected=short(evidence_digest))
+    return approval
+
+
+def _decisions(context: Context, policy: FamilyPolicy, evidence_digest: Digest) -> Decisions:
+    """All that were recorded until now; what does not count is named in the log."""
+    found = read_decisions(context, policy, evidence_digest, context.ledger(policy.family).events())
+    for sentence in found.uncounted:
+        log.warning("%s", sentence)
     return found
 
 
+def decisions(context: Context, policy: FamilyPolicy, evidence_digest: Digest) -> list[Approval]:
+    """The decisions about this evidence that count, oldest first."""
+    return _decisions(context, policy, evidence_digest).approvals
+
+
 def outcome(context: Context, policy: FamilyPolicy, evidence_digest: Digest) -> Decision | None:
-    """promote, hold or reject as the decisions stand, None while more are needed (R8.3)."""
-    given = decisions(context, policy, evidence_digest)
+    """promote, hold or reject as the decisions stand, None while more are needed (R8.3).
+
+    Raises Stopped (Inconclusive) where a decision cannot be read, unless one that can be read is a rejection.
+    """
+    found = _decisions(context, policy, evidence_digest)
+    given = found.approvals
     verdict = judge_decisions(
-        given, quorum=_quorum(context, policy), mandatory=policy.approvals.mandatory, builder=keys.BUILDER
-    )
+        given, quorum=_quorum(context, policy), mandatory=policy.approvals.mandatory, builder=keys.BUILDER,
+        unreadable=found.unreadable,
+    )  # fmt: skip
+    if verdict.value == Value.FAIL:
+        return "reject"
+    if found.unreadable:
+        raise _stopped(
+            context, policy.family, _release_of(context, policy.family, evidence_digest), evidence_digest, verdict,
+            "put the blob back from the store's backup (soundcheck verify names it), or release a new version",
+        )  # fmt: skip
     if verdict.value == Value.PASS:
         missing = _unreviewed(context, evidence_digest, _reviewed(given))
         if missing:
             log.warning("not approved yet: nobody who says yes has reviewed %s (R4.6)", ", ".join(missing))
         return None if missing else "promote"
-    if verdict.value == Value.FAIL:
-        return "reject"
     return "hold" if given and given[-1].decision == "hold" else None
 
 
@@ -154,19 +233,26 @@ def rejection(context: Context, policy: FamilyPolicy, release: Digest, evidence_
     """The refusal that ends a rejected release: by whom and why."""
     said = [row for row in decisions(context, policy, evidence_digest) if row.decision == "reject"]
     reasons = tuple(f"rejected by {row.approver}: {row.note or 'no reason given'}" for row in said)
+    verdict = Verdict(value=Value.FAIL, reasons=reasons)
+    next_step = "release another candidate; this evidence stays rejected"
+    return _stopped(context, policy.family, release, evidence_digest, verdict, next_step)
+
+
+def _stopped(
+    context: Context, family: str, release: Digest, evidence_digest: Digest, verdict: Verdict, next_step: str
+) -> Stopped:
     version = get_document(context.store, Evidence, evidence_digest).version
-    return Stopped(
-        "approve", Verdict(value=Value.FAIL, reasons=reasons), family=policy.family, version=version, release=release,
-        next_step="release another candidate; this evidence stays rejected",
-    )  # fmt: skip
+    return Stopped("approve", verdict, family=family, version=version, release=release, next_step=next_step)
 
 
 def require_approval(context: Context, policy: FamilyPolicy, evidence_digest: Digest) -> list[str]:
     """Names of those who said yes; Refused when that is not enough, or too late (R8.1)."""
     decision = outcome(context, policy, evidence_digest)
-    given = [row for row in decisions(context, policy, evidence_digest) if row.decision == "promote"]
+    found = _decisions(context, policy, evidence_digest).given
+    given = [one for one in found if one.approval.decision == "promote"]
     if given:
-        _refuse_unreviewed(policy.family, evidence_digest, _unreviewed(context, evidence_digest, _reviewed(given)))
+        seen = _reviewed([one.approval for one in given])
+        _refuse_unreviewed(policy.family, evidence_digest, _unreviewed(context, evidence_digest, seen))
     if decision != "promote":
         raise Refused(
             f"the evidence is not approved ({decision or 'no answer yet'})",
@@ -175,21 +261,37 @@ def require_approval(context: Context, policy: FamilyPolicy, evidence_digest: Di
             next_step=f"soundcheck approve {policy.family} --key KEY --evidence {evidence_digest} --decision promote",
         )
     _refuse_lapsed_waivers(context, policy.family, evidence_digest)
-    asked = next(
-        event.at
-        for event in context.ledger(policy.family).events()
-        if event.step == "request_approval" and event.outputs.get("evidence") == evidence_digest
-    )
-    waited_s = (datetime.fromisoformat(given[-1].at) - datetime.fromisoformat(asked)).total_seconds()
+    _refuse_late(context, policy, given[-1].event)
+    return sorted({one.approval.approver for one in given})
+
+
+def _refuse_late(context: Context, policy: FamilyPolicy, decided: LedgerEvent) -> None:
+    waited_s = _waited_s(context, decided)
     if waited_s > policy.approvals.timeout_s:
         raise Refused(
             "the approval came too late, which counts as a rejection",
-            where=f"{policy.family}, evidence {short(evidence_digest)}",
+            where=f"{policy.family}, evidence {short(decided.inputs['evidence'])}",
             got=f"{waited_s:.0f} s after it was asked for",
             expected=f"within {policy.approvals.timeout_s:g} s (approvals.timeout_s)",
             next_step="release again, so that the evidence is fresh",
         )
-    return sorted({row.approver for row in given})
+
+
+def _waited_s(context: Context, decided: LedgerEvent) -> float:
+    """Seconds from the request to the answer, as the ledger recorded them or as the store dated them, if that is more.
+
+    The machine that records an answer may be the approver's, and its clock may be slow; the store's clock is one for
+    all, but a store that was copied has lost its dates.
+    """
+    evidence = decided.inputs["evidence"]
+    asked = next(
+        event
+        for event in context.ledger(decided.family).events()
+        if event.step == "request_approval" and event.outputs.get("evidence") == evidence
+    )
+    recorded_s = (datetime.fromisoformat(decided.at) - datetime.fromisoformat(asked.at)).total_seconds()
+    question, reply = (context.store.blob_info(digest) for digest in (evidence, decided.outputs[_speaking(decided)]))
+    return max(recorded_s, reply.modified_s - question.modified_s) if question and reply else recorded_s
 
 
 def _reviewed(given: list[Approval]) -> set[str]:

@@ -86,7 +86,7 @@ def _lost(context: Context, family: str, own: RouteTable, prefix: str) -> Confli
         "somebody else moved the pointer first",
         where=pointer_name(family, prefix),
         got=f"version {won.version}: {won.reason}, by {won.actor}, stable {short(won.stable or 'none')}" if won else "",
-        expected=f"version {own.version - 1}",
+        expected=f"version {own.version - 1}" if own.version > 1 else "no route table yet",
         next_step=f"soundcheck status {family}, then decide again",
     )
 

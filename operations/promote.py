@@ -17,11 +17,17 @@ from contracts.ledger_event import LedgerEvent
 from contracts.policy import FamilyPolicy
 from operations import pointer
 from operations.approve import require_approval
+from operations.chain import unreadable
 from operations.context import Context, once
 from operations.mirror import follow
 from operations.restore import healthy
 from registry.documents import get_document
 from registry.garbage import refuse_collected
+
+SHOWN = (
+    "score_report", "timing_report", "safety_report", "gate_report", "replay_report", "canary_report", "policy",
+)  # fmt: skip
+"""What evidence names of its own release."""
 
 
 def promote(context: Context, family: str, captured: dict[str, Digest], evidence: Digest) -> dict[str, Digest]:
@@ -32,6 +38,7 @@ def promote(context: Context, family: str, captured: dict[str, Digest], evidence
         policy = get_document(context.store, FamilyPolicy, captured["policy"])
         shown = get_document(context.store, Evidence, evidence)
         approvers = require_approval(context, policy, evidence)
+        _refuse_incomplete(context, shown)
         _refuse_forbidden(context, family, shown.bundle)
         seen = pointer.current(context, family)
         actor, reason = ", ".join(approvers), f"release {shown.version}"
@@ -55,6 +62,18 @@ def promote(context: Context, family: str, captured: dict[str, Digest], evidence
     outputs = once(context, family=family, release=release, step="promote", inputs={"evidence": evidence}, body=body)
     follow(context, family)
     return outputs
+
+
+def _refuse_incomplete(context: Context, shown: Evidence) -> None:
+    """S1: every report that the approvers were shown can be shown again."""
+    if faults := unreadable(context, {role: getattr(shown, role) for role in SHOWN}):
+        raise Corrupt(
+            "the evidence is not whole",
+            where=f"{shown.family}, evidence {short(shown.digest())}",
+            got="; ".join(faults),
+            expected="every report that the approvers were shown",
+            next_step=f"soundcheck verify {shown.family}; restore the store from its backup, or release a new version",
+        )
 
 
 def _refuse_forbidden(context: Context, family: str, bundle: Digest) -> None:

@@ -8,15 +8,17 @@ Invariants: a chain of evidence that is broken is named, a bundle that was stabl
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from contracts.digest import Digest, sha256_bytes, short
-from contracts.errors import DependencyFailed, Refused, SoundcheckError
+from contracts.errors import Corrupt, DependencyFailed, NotFound, Refused, SoundcheckError
 from contracts.tombstone import OPTIONAL, Tombstone
 from operations import keys, pointer
-from operations.attest import attestation_faults
+from operations.chain import chain_faults
 from operations.context import Context, log
+from operations.named import unread
 from registry.garbage import refuse_collected
 from registry.keyring import Position
 from registry.keyring_chain import load_ring
@@ -47,7 +49,7 @@ def restore(context: Context, family: str, bundle: Digest, into: Path) -> Restor
             "the chain of evidence is broken",
             where=f"bundle {short(bundle)}",
             got="; ".join(faults),
-            expected="train manifest, registry entry, scores and bundle, each whole",
+            expected="train manifest, registry entry, scores, bundle and its approval, each whole",
             next_step="soundcheck verify names every fault; restore the store from its backup",
         )
     manifest = restore_files(
@@ -116,32 +118,17 @@ def _erased(context: Context, family: str, digest: Digest) -> Tombstone | None:
         return None
 
 
-def chain_faults(context: Context, family: str, bundle: Digest) -> list[str]:
-    """S1: every document that led to the bundle is there and whole, and the builder's signature holds."""
-    events = context.ledger(family).events()
-    package = next(
-        (event for event in events if event.step == "package" and event.outputs.get("bundle") == bundle), None
-    )
-    if package is None:
-        return ["the ledger has no package event for it"]
-    faults = []
-    for role, digest in sorted(package.inputs.items()):
-        try:
-            context.store.read_blob(digest)
-        except DependencyFailed:
-            raise  # no answer says nothing about a bundle: who asks again may find it whole
-        except SoundcheckError as error:
-            faults.append(f"{role} {short(digest)}: {error.what}")
-    return faults + attestation_faults(context, package)
-
-
 def verify_family(context: Context, family: str) -> list[str]:
-    """Ledger chain, key ring, every bundle, the pointer: all faults, in sentences."""
+    """Ledger chain, key ring, every bundle, every document, the pointer: all faults, in sentences."""
     return examine_family(context, family).faults
 
 
 def examine_family(context: Context, family: str) -> Findings:
-    """Ledger chain, key ring, every bundle, the pointer; `usable` is of no meaning here."""
+    """Ledger chain, key ring, every bundle, every document that the ledger names, the pointer.
+
+    `usable` is of no meaning here. A document that a bundle holds, or that its chain needs, may be named twice: for the
+    bundle that is broken by it, and where the ledger names it.
+    """
     ledger, seen = context.ledger(family), pointer.current(context, family)
     anchor = (seen.table.ledger_sequence, seen.table.ledger_head) if seen.table else None
     faults = [f"ledger: {fault}" for fault in ledger.verify(anchor=anchor)] + _ring_faults(context)
@@ -153,9 +140,29 @@ def examine_family(context: Context, family: str) -> Findings:
         found = examine(context, family, bundle)
         faults += [f"bundle {version} {short(bundle)}: {fault}" for fault in found.faults]
         absent += [f"bundle {version} {short(bundle)}: {said}" for said in found.absent]
+    documents = _examine_documents(context, family)
+    faults, absent = faults + documents.faults, absent + documents.absent
     if seen.stable != state.current:
         faults.append(f"pointer: stable is {_name(seen.stable)}, the ledger says {_name(state.current)}")
     return Findings(faults, absent)
+
+
+def _examine_documents(context: Context, family: str) -> Findings:
+    """Everything that the ledger names beside the files of its bundles."""
+    from registry.bundle import load_manifest
+
+    ledger, checked = context.ledger(family), set[Digest]()
+    for bundle in ledger.state().packaged:
+        with suppress(NotFound, Corrupt):  # the bundle's own examination says so
+            checked |= {entry.sha256 for entry in load_manifest(context.store, bundle).files.values()}
+    found = Findings([], [])
+    for one in unread(context.store, ledger.events(), checked=checked):
+        word = _erased(context, family, one.digest) if isinstance(one.error, NotFound) else None
+        if word is None:
+            found.faults.append(str(one))
+        else:
+            found.absent.append(f"{one.named_by} {short(one.digest)}: {sentence(word)}")
+    return found
 
 
 def _ring_faults(context: Context) -> list[str]:

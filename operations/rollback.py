@@ -3,7 +3,8 @@
 Boundary: the store, the ledger, the pointer, a worker process for the golden proof; no Prefect, no MLflow needed.
 Invariants: signed and with a reason (B0); the target's manifest, signature, blobs and golden outputs are proved before
 the pointer moves (B3, B5); a broken target is condemned and the next one taken; abort and rollback win over promote
-(B7): a conflict is tried again on the new table.
+(B7): a conflict is tried again on the new table; the same request (actor, reason, target) made twice, because nobody
+knows whether the first came through, moves once (fault 3).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from operations.golden import prove
 from operations.mirror import follow
 from operations.restore import healthy
 from registry.documents import get_document
+from registry.release_state import ReleaseState
 from registry.resolver import NoTarget, Resolution, rollback_target
 
 ATTEMPTS = 5
@@ -49,6 +51,8 @@ class RolledBack(NamedTuple):
     skipped: tuple[tuple[Digest, str], ...]
     golden_erased: int = 0
     """Fixtures that prove nothing any longer, because consent was withdrawn (S5)."""
+    repeated: bool = False
+    """This very request had been carried out before: nothing moved now."""
 
 
 def rollback(
@@ -60,13 +64,19 @@ def rollback(
     to: str | None = None,
     slices: tuple[str, ...] = (),
 ) -> RolledBack:
-    """Move the family (or only some slices, B6) to the resolved target; see clauses B0 to B7."""
+    """Move the family (or only some slices, B6) to the resolved target; see clauses B0 to B7.
+
+    Where the newest move is this request already, it is finished (gateways, mirror) and `repeated` says so.
+    """
     started = time.monotonic()
     signer = keys.load(context, key_name)
     keys.require_role(context, signer, "operator")
-    _refuse_second_step(context, family)
+    reconciled = pointer.reconcile(context, family)
     state = context.ledger(family).state()
     named = named_bundle(context, family, to) if to else None
+    if not slices and _is_newest_move(state, named, actor=signer.name, reason=reason):
+        return _finish_again(context, family, started)
+    _refuse_second_step(context, family, reconciled)
     try:
         resolution = rollback_target(
             state,
@@ -101,9 +111,37 @@ def rollback(
     )
 
 
-def _refuse_second_step(context: Context, family: str) -> None:
-    """A rollback that was killed after its move and is started again must not go back twice (fault 3)."""
-    if f"rollback {pointer.MOVED}" in pointer.reconcile(context, family):
+def _is_newest_move(state: ReleaseState, named: Digest | None, *, actor: str, reason: str) -> bool:
+    """Whether the family's newest move is a rollback by the same person, for the same reason, to what is asked for.
+
+    Of slices alone (B6) the question is not asked: done again, such a move changes nothing.
+    """
+    if not state.history or any(move.sequence > state.history[-1].sequence for move in state.slice_moves):
+        return False
+    newest = state.history[-1]
+    same = (newest.actor, newest.reason) == (actor, reason) and newest.bundle == state.current
+    return same and (
+        newest.kind == "rollback" if named is None else newest.kind != "promote" and newest.bundle == named
+    )
+
+
+def _finish_again(context: Context, family: str, started: float) -> RolledBack:
+    """What the first run may not have come to: gateways and mirror follow."""
+    state, table = context.ledger(family).state(), pointer.current(context, family).table
+    newest, earlier = state.history[-1], state.history[:-1]
+    assert table is not None
+    pointer.wait_for_gateways(context, table)
+    follow(context, family)
+    return RolledBack(
+        family=family, kind=newest.kind, left=earlier[-1].bundle if earlier else newest.bundle, target=newest.bundle,
+        version=newest.version, golden_equal=0, golden_expected=0, switch_s=0.0, total_s=time.monotonic() - started,
+        skipped=(), repeated=True,
+    )  # fmt: skip
+
+
+def _refuse_second_step(context: Context, family: str, reconciled: list[str]) -> None:
+    """Another rollback died after its move and is recorded now: whether to go on is decided anew (fault 3)."""
+    if f"rollback {pointer.MOVED}" in reconciled:
         raise Refused(
             "an interrupted rollback had moved the pointer; it is recorded now, and nothing more was done",
             where=family,

@@ -5,28 +5,37 @@ Invariants: a decision counts only where its signature verifies, its key is enro
 revoked, or was retired or superseded after the decision stood in the ledger), and both its subject and its text name
 exactly this evidence; a waiver likewise, for exactly this payload and policy; people are counted, not keys and not
 signatures; the builder is never the only approver; reject is final; what does not count is named in the reasons and
-blocks nobody else.
+blocks nobody else; a decision whose bytes are lost or damaged may be a rejection, so nothing passes beside it.
 Source: release-algorithm R4.2, R8.1 to R8.3; fault 36.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from contracts.approval import Approval, SignedWaiver
 from contracts.digest import Digest, short
 from contracts.errors import Refused
 from contracts.verdict import Value, Verdict
 from registry.envelopes import APPROVAL_TYPE, WAIVER_TYPE, Statement, verify_envelope
-from registry.keyring import Keyring, Position
+from registry.keyring import Keyring, Position, Reason
 
 
-def read_approval(envelope: bytes, evidence: Digest, keyring: Keyring, *, at: Position | None = None) -> Approval:
+def read_approval(
+    envelope: bytes,
+    evidence: Digest,
+    keyring: Keyring,
+    *,
+    at: Position | None = None,
+    kept: Collection[Reason] | None = None,
+) -> Approval:
     """One signed decision about this evidence; raises Refused or Corrupt for one that does not count.
 
-    `at` is where it stands in the ledger: what a key signed before it was revoked may count.
+    Args:
+        at: where it stands in the ledger: what a key signed before it was revoked may count.
+        kept: the reasons of a revocation that leave it standing; None: those that the key ring keeps for new decisions.
     """
-    statement = _by_approver(envelope, keyring, APPROVAL_TYPE, evidence, at)
+    statement = _by_approver(envelope, keyring, APPROVAL_TYPE, evidence, at, kept)
     approval = statement.document(Approval)
     if approval.evidence != evidence or list(statement.subjects.values()) != [evidence]:
         raise Refused(
@@ -53,11 +62,16 @@ def read_waiver(
 
 
 def _by_approver(
-    envelope: bytes, keyring: Keyring, predicate_type: str, subject: Digest, at: Position | None
+    envelope: bytes,
+    keyring: Keyring,
+    predicate_type: str,
+    subject: Digest,
+    at: Position | None,
+    kept: Collection[Reason] | None = None,
 ) -> Statement:
     return verify_envelope(
         envelope, keyring, role="approver", predicate_type=predicate_type, subject=subject, at=at,
-        kept=keyring.decisions_kept(),
+        kept=keyring.decisions_kept() if kept is None else kept,
     )  # fmt: skip
 
 
@@ -85,13 +99,18 @@ def _check_signer(statement: Statement, said: Approval | SignedWaiver, wrong: st
 
 
 def judge_decisions(
-    decisions: Iterable[Approval], *, quorum: int, mandatory: Sequence[str] = (), builder: str = ""
+    decisions: Iterable[Approval],
+    *,
+    quorum: int,
+    mandatory: Sequence[str] = (),
+    builder: str = "",
+    unreadable: Sequence[str] = (),
 ) -> Verdict:
     """Whether decisions about one evidence (oldest first, signatures checked) approve it.
 
     Pass: `quorum` people say promote, every mandatory one among them, and not the builder alone (R8.2, R8.3). Fail:
-    one of them said reject. Inconclusive: more is needed; the reasons say what. A person's last decision counts, but a
-    rejection is not taken back.
+    one of them said reject. Inconclusive: more is needed, or a decision is `unreadable` (in sentences); the reasons say
+    what. A person's last decision counts, but a rejection is not taken back.
     """
     last: dict[str, Approval] = {}
     for approval in decisions:
@@ -99,6 +118,8 @@ def judge_decisions(
         if before is None or before.decision != "reject":
             last[approval.approver] = approval
     value, reasons = _judge(last, quorum, mandatory, builder)
+    if unreadable and value != Value.FAIL:
+        value, reasons = Value.INCONCLUSIVE, [f"a decision cannot be read: {one}" for one in unreadable]
     return Verdict(value=value, reasons=tuple(reasons))
 
 

@@ -34,6 +34,10 @@ def rollback(family: str, key: str, reason: str, to: str | None, slices: tuple[s
     if as_json:
         say(done._asdict())
         return
+    if done.repeated:
+        click.echo(f"{family}: already rolled back to {done.version} ({short(done.target)}) by this request; "
+                   "to go further back name --to or give another reason")  # fmt: skip
+        return
     word = "went forward to" if done.kind == "forward" else "rolled back to"
     click.echo(f"{family} {word} {done.version} ({short(done.target)}) from {short(done.left)}")
     click.echo(f"  golden outputs equal ({done.golden_equal} of {done.golden_expected}), "

@@ -10,15 +10,18 @@ from typing import Any
 
 import pytest
 
+from contracts.approval import Evidence
 from contracts.bundle import BundleManifest
 from contracts.digest import Digest
 from contracts.errors import Corrupt, Refused
 from contracts.ledger_event import LedgerEvent
 from contracts.routing import pointer_name
 from operations import keys, pointer
+from operations.approve import record
 from operations.attest import ENVELOPES, attest, attestation_faults
-from operations.context import Context
-from operations.restore import chain_faults, verify_family
+from operations.chain import chain_faults
+from operations.context import Context, put
+from operations.restore import verify_family
 from registry.bundle import assemble, freeze
 from registry.provenance import PROVENANCE_TYPE, SCORE_TYPE
 from registry.signing import load_signer, new_key, sign
@@ -89,6 +92,40 @@ class Packaged:
             "package", "complete", at="2026", release=self.release,
             inputs={name: changes.get(name, digest) for name, digest in self.inputs.items()},
             outputs={name: changes.get(name, digest) for name, digest in outputs.items()},
+        )  # fmt: skip
+
+    def ask(self) -> Digest:
+        """Evidence about this bundle, which waits for approval."""
+        reports = {role: self.inputs[role] for role in ("score_report", "safety_report", "gate_report", "policy")}
+        for role in ("timing_report", "replay_report", "canary_report"):
+            reports[role] = self.context.store.put_blob(f"{role} of {self.manifest.version}".encode())
+        shown = Evidence(
+            family=FAMILY, version=self.manifest.version, bundle=self.bundle, previous_policy=None,
+            rollback_target=None, **reports,
+        )  # fmt: skip
+        (evidence,) = put(self.context, shown)
+        self.context.ledger(FAMILY).append(
+            "request_approval", "complete", at=self.context.timestamp(), release=self.release,
+            outputs={"evidence": evidence},
+        )  # fmt: skip
+        return evidence
+
+    def approve(self, **changes: Any) -> Digest:
+        """Evidence that anna has said yes to."""
+        evidence = self.ask()
+        said = {"decision": "promote", "key_name": "anna", "reviewed_slices": ("commands/accent=scottish",)} | changes
+        record(self.context, FAMILY, evidence, **said)
+        return evidence
+
+    def promote(self, evidence: Digest | None = None) -> LedgerEvent:
+        """As if the release had gone all the way: the pointer moves, and the outcome of it is in the ledger."""
+        inputs = {"evidence": evidence or self.approve()}
+        seen = pointer.current(self.context, FAMILY)
+        table = pointer.move(self.context, FAMILY, seen, stable=self.bundle, actor="anna", reason="release")
+        return self.context.ledger(FAMILY).append(
+            "promote", "complete", at=self.context.timestamp(), release=self.release, inputs=inputs,
+            outputs={"bundle": self.bundle, "route_table": table.digest()},
+            data={"version": self.manifest.version, "kind": "promote", "route_version": table.version},
         )  # fmt: skip
 
     def statement(self, role: str) -> dict[str, Any]:
@@ -273,13 +310,9 @@ def test_fault_24_an_old_table_that_is_presented_as_the_newest_is_found(
     newer = Packaged(context, tmp_path / "two", version="v3", weights=b"other weights")
     contents = []
     for release in (packaged, newer):
-        seen = pointer.current(context, FAMILY)
-        table = pointer.move(context, FAMILY, seen, stable=release.bundle, actor="anna", reason="release")
-        context.ledger(FAMILY).append(
-            "promote", "complete", at="2026", release=release.release,
-            outputs={"bundle": release.bundle, "route_table": table.digest()},
-            data={"kind": "promote", "route_version": table.version},
-        )  # fmt: skip
+        release.promote()
+        table = pointer.current(context, FAMILY).table
+        assert table is not None
         contents.append(table.canonical())
     assert verify_family(context, FAMILY) == []
     name = pointer_name(FAMILY)

@@ -113,7 +113,7 @@ def test_a_bundle_without_its_weights_is_no_candidate_and_is_not_restored(
 ) -> None:
     newer = _packaged(context, tmp_path, version="v3", weights=b"others")
     for one in (packaged, newer):
-        context.ledger(FAMILY).append("promote", "complete", at="2026", outputs={"bundle": one.bundle})
+        one.promote()
     weights = _digest(packaged, "payload/weights.safetensors")
     assert candidates(context.ledger(FAMILY).state()) == [packaged.bundle]
     assert erase(context, weights, key_name="bert", reason=REASON).uses[0].unusable

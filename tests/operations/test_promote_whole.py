@@ -10,11 +10,13 @@ from contracts.approval import Evidence
 from contracts.digest import Digest, short
 from contracts.errors import Corrupt, Refused
 from operations import pointer
-from operations.approve import record
-from operations.context import Context, put
+from operations.context import Context
 from operations.promote import promote
+from registry.documents import get_document
+from registry.store.keys import blob_key
 from tests.operations.gated_releases import FAMILY, open_installation
 from tests.operations.test_attest import Packaged
+from tests.registry.registry_parts import flip_bit
 
 
 @pytest.fixture
@@ -27,22 +29,9 @@ def packaged(context: Context, tmp_path: Path) -> Packaged:
     return Packaged(context, tmp_path / "one")
 
 
-def _approved(context: Context, packaged: Packaged) -> tuple[dict[str, Digest], Digest]:
+def _approved(packaged: Packaged) -> tuple[dict[str, Digest], Digest]:
     """The release's captured documents, and evidence that anna has said yes to."""
-    none = "0" * 64
-    inputs = packaged.inputs
-    shown = Evidence(
-        family=FAMILY, version="v2", bundle=packaged.bundle, score_report=inputs["score_report"], timing_report=none,
-        safety_report=inputs["safety_report"], gate_report=inputs["gate_report"], replay_report=none,
-        canary_report=none, policy=inputs["policy"], previous_policy=None, rollback_target=None,
-    )  # fmt: skip
-    (evidence,) = put(context, shown)
-    context.ledger(FAMILY).append(
-        "request_approval", "complete", at=context.timestamp(), release=packaged.release, outputs={"evidence": evidence}
-    )
-    record(context, FAMILY, evidence, decision="promote", key_name="anna",
-           reviewed_slices=("commands/accent=scottish",))  # fmt: skip
-    return {"release": packaged.release, "policy": inputs["policy"]}, evidence
+    return {"release": packaged.release, "policy": packaged.inputs["policy"]}, packaged.approve()
 
 
 def _moves(context: Context) -> list[tuple[str, str]]:
@@ -50,12 +39,12 @@ def _moves(context: Context) -> list[tuple[str, str]]:
 
 
 def test_a_whole_bundle_is_promoted(context: Context, packaged: Packaged) -> None:
-    promote(context, FAMILY, *_approved(context, packaged))
+    promote(context, FAMILY, *_approved(packaged))
     assert pointer.current(context, FAMILY).stable == packaged.bundle
 
 
 def test_a_bundle_that_lost_a_blob_is_not_promoted(context: Context, packaged: Packaged) -> None:
-    approved = _approved(context, packaged)
+    approved = _approved(packaged)
     weights = packaged.manifest.files["payload/weights.safetensors"].sha256
     context.store.delete_blob(weights)
     with pytest.raises(Corrupt) as raised:
@@ -70,11 +59,29 @@ def test_a_bundle_that_lost_a_blob_is_not_promoted(context: Context, packaged: P
     assert _moves(context) == []
 
 
+@pytest.mark.parametrize("role", ["timing_report", "safety_report", "replay_report", "canary_report"])
+def test_evidence_that_lost_a_report_promotes_nothing(role: str, context: Context, packaged: Packaged) -> None:
+    """S1: what approvers were shown can be shown again, or there is no promotion."""
+    captured, evidence = _approved(packaged)
+    digest = getattr(get_document(context.store, Evidence, evidence), role)
+    flip_bit(context.store, blob_key(digest), 3)
+    with pytest.raises(Corrupt) as raised:
+        promote(context, FAMILY, captured, evidence)
+    assert str(raised.value) == (
+        "the evidence is not whole\n"
+        f"  where: {FAMILY}, evidence {short(evidence)}\n"
+        f"  got: {role} {short(digest)}: a blob's bytes are not what its digest says\n"
+        "  expected: every report that the approvers were shown\n"
+        f"  next step: soundcheck verify {FAMILY}; restore the store from its backup, or release a new version"
+    )
+    assert _moves(context) == []
+
+
 def test_a_collection_that_came_first_stops_a_promotion_after_its_intent(
     context: Context, packaged: Packaged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The collection writes its event between the promotion's checks and its intent."""
-    approved = _approved(context, packaged)
+    approved = _approved(packaged)
     look = pointer.current
 
     def collected_meanwhile(*arguments: object) -> pointer.Current:
