@@ -1,58 +1,34 @@
 """The golden proof: a restored bundle answers its own fixtures as it did when it was packaged (R6.1, B5).
 
-Boundary: restores through the verified cache; runs the bundle's runtime in a process of its own.
-Invariants: a fixture that differs by more word edits than declared refuses the bundle; nothing is proved from memory;
-a fixture that was erased is passed over and counted, and without any there is no proof (S5).
+Boundary: restores through the verified cache; runs the bundle's runtime in a process of its own, or reads what running
+gateways say of the workers that they have proved (serving/proving.py).
+Invariants: a fixture that differs by more word edits than declared refuses the bundle; a proof is of a process that
+would answer, or of a fresh one, never of one that is gone; what serving/golden.py says of erased fixtures.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import NamedTuple
-
-from contracts.bundle import Golden
 from contracts.digest import Digest, short
 from contracts.errors import Refused
 from operations import compute
 from operations.context import Context, log
 from registry.tombstones import noted
+from serving.golden import Proof, compare, read_golden
+from serving.presence import followers
+
+__all__ = ["Proof", "compare", "prove", "read_golden", "warm_proof"]
 
 
-class Proof(NamedTuple):
-    """Fixtures that are equal within the tolerance, of those there are; names of the others; how many were erased."""
+def warm_proof(context: Context, family: str, bundle: Digest) -> Proof | None:
+    """The proof of the processes that would answer: those of every living gateway that follows the family (B5).
 
-    equal: int
-    expected: int
-    different: tuple[str, ...]
-    erased: int = 0
-
-
-def read_golden(folder: Path) -> Golden:
-    """A restored bundle's golden fixtures, without those whose audio was erased; Refused where none is left."""
-    golden = Golden.parse((folder / "golden" / "golden.json").read_bytes(), where="golden/golden.json")
-    absent = noted(folder)
-    left = tuple(fixture for fixture in golden.fixtures if f"golden/{fixture.audio}" not in absent)
-    if not left:
-        raise Refused(
-            "no golden fixture is left to prove the bundle with",
-            where=folder.name,
-            got=f"{len(golden.fixtures)} fixtures, {len(absent)} erased",
-            expected="one fixture or more",
-            next_step="serve another bundle, or release the candidate again with fixtures that may be kept",
-        )
-    return golden.model_copy(update={"fixtures": left})
-
-
-def compare(golden: Golden, heard: list[str]) -> Proof:
-    """Count the fixtures whose text differs by no more word edits than the tolerance allows."""
-    from evalpacks.metrics.words import word_edits
-
-    different = tuple(
-        fixture.fixture_id
-        for fixture, text in zip(golden.fixtures, heard, strict=True)
-        if word_edits(fixture.text, text) > golden.max_word_edits
-    )
-    return Proof(len(golden.fixtures) - len(different), len(golden.fixtures), different)
+    None where no gateway follows it, or one has no worker of the bundle that is warm, ready and proved equal: the bundle
+    is then to be proved in a fresh process.
+    """
+    said = [mine.get("proved", {}).get(bundle) for mine in followers(context.home, family).values()]
+    if not said or any(one is None or one["equal"] != one["expected"] for one in said):
+        return None
+    return Proof(said[0]["equal"], said[0]["expected"], (), said[0]["erased"])
 
 
 def prove(context: Context, bundle: Digest) -> Proof:

@@ -15,7 +15,7 @@ from typing import Any
 
 from contracts.errors import DependencyFailed
 
-_LOOK_S = 0.05
+_LOOK_S = 0.01
 
 
 def _folder(home: Path) -> Path:
@@ -23,7 +23,10 @@ def _folder(home: Path) -> Path:
 
 
 def announce(home: Path, url: str, families: Mapping[str, Any]) -> None:
-    """Replace this process's file: {pid, url, families: {family: {version, bundles}}}; version -1: no table yet."""
+    """Replace this process's file: {pid, url, families: {family: {version, bundles, proved}}}; version -1: no table yet.
+
+    `proved` is {bundle: {equal, expected, erased, at}}: golden outputs of the worker processes that answer now.
+    """
     folder = _folder(home)
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{os.getpid()}.tmp"
@@ -56,6 +59,12 @@ def gateways(home: Path) -> dict[int, dict[str, Any]]:
     return found
 
 
+def followers(home: Path, family: str) -> dict[int, dict[str, Any]]:
+    """What the living gateways that follow `family` say of it, by process."""
+    said = {pid: gateway["families"].get(family) for pid, gateway in gateways(home).items()}
+    return {pid: mine for pid, mine in said.items() if mine is not None}
+
+
 def wait_for_version(home: Path, family: str, version: int, *, timeout_s: float) -> int:
     """Wait until every living gateway that follows `family` reports at least `version`; how many there are.
 
@@ -63,8 +72,7 @@ def wait_for_version(home: Path, family: str, version: int, *, timeout_s: float)
     """
     ends = time.monotonic() + timeout_s
     while True:
-        said = {pid: gateway["families"].get(family) for pid, gateway in gateways(home).items()}
-        serving = {pid: mine["version"] for pid, mine in said.items() if mine is not None}
+        serving = {pid: mine["version"] for pid, mine in followers(home, family).items()}
         behind = {pid: at for pid, at in serving.items() if at < version}
         if not behind:
             return len(serving)
