@@ -42,6 +42,7 @@ from serving.lifetime import end_with_parent
 from serving.metrics import Metrics
 from serving.pool import WORKER_COMMAND, WorkerSettings
 from serving.presence import announce, withdraw
+from serving.proving import Prover
 from serving.router import Family, pinned
 from serving.shadow import Shadow
 from serving.telemetry import Recorder
@@ -121,6 +122,7 @@ class Gateway:
             deadline_s=settings.deadline_s,
         )
         self.shadow = Shadow(self.desk)
+        self.prover = Prover(self.families.values(), self._announce)
         self.api = Api(self.desk, self.shadow, self._status)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -150,6 +152,7 @@ class Gateway:
         for name, family in self.families.items():
             if name not in self._pinned:
                 self._tasks.append(asyncio.create_task(family.follow(self.store, poll_s)))
+        self._tasks.append(asyncio.create_task(self.prover.watch()))
         self._announce()
 
     def _given_folder(self, family: str, folder: Path) -> Digest:
@@ -165,6 +168,7 @@ class Gateway:
             name: {
                 "version": family.table.version if family.table else -1,
                 "bundles": list(family.table.bundles()) if family.table else [],
+                "proved": self.prover.proofs(family),
             }
             for name, family in following.items()
         }
@@ -183,7 +187,10 @@ class Gateway:
             "pid": os.getpid(),
             "url": self._url,
             "telemetry": {"written": self.recorder.written, "dropped": self.recorder.dropped},
-            "families": {name: await _with_statistics(family) for name, family in self.families.items()},
+            "families": {
+                name: {**await _with_statistics(family), "proved": self.prover.proofs(family)}
+                for name, family in self.families.items()
+            },
         }
 
     async def stop(self) -> None:

@@ -193,6 +193,7 @@ class Family:
 
     def _died(self, digest: Digest) -> None:
         self._metrics.worker_restarts.labels(self.name, digest[:12]).inc()
+        self._on_change()  # what was proved of the process is over
 
 
 def _health(worker: Worker) -> dict[str, Any]:

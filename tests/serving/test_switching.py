@@ -245,8 +245,8 @@ def test_the_gateways_own_report(following: RunningGateway, home: Home, bundles:
     report = gateways(home.root)[following.pid]
     assert report["url"] == following.base_url
     assert report["families"] == {
-        FAMILY: {"version": table.version, "bundles": [bundles.new]},
-        "unreleased": {"version": -1, "bundles": []},
+        FAMILY: {"version": table.version, "bundles": [bundles.new], "proved": {}},
+        "unreleased": {"version": -1, "bundles": [], "proved": {}},
     }
     assert wait_for_version(home.root, "unknown family", 3, timeout_s=1) == 0
 
