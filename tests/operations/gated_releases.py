@@ -32,12 +32,12 @@ WELSH = {"pack": "commands", "metric": "wer", "slices": ["accent=welsh"], "margi
 """A gate on a slice that the pack does not have: Inconclusive, whatever the model gives."""
 
 
-def open_installation(folder: Path) -> Context:
+def open_installation(folder: Path, store: MemoryStore | None = None) -> Context:
     """An installation with the keys of anna (approver), bert (operator), cleo (approver) and the builder."""
     clock = iter(range(10**6))
     start = datetime(2026, 11, 20, tzinfo=UTC)
     settings = Settings(folder, folder / "home")
-    context = Context(settings, MemoryStore(), lambda: start + timedelta(seconds=next(clock)))
+    context = Context(settings, store or MemoryStore(), lambda: start + timedelta(seconds=next(clock)))
     keys.builder(context)
     for name, role in (("anna", "approver"), ("bert", "operator"), ("cleo", "approver")):
         keys.new(context, name, (role,))
