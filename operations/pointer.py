@@ -54,6 +54,7 @@ def move(
     canary: CanaryRoute | None = None,
     slice_rules: tuple[SliceRule, ...] = (),
     warm: tuple[Digest, ...] = (),
+    closed: tuple[Digest, ...] = (),
     prefix: str = POINTERS,
 ) -> RouteTable:
     """Swap the pointer from what was `seen` to a new table; Conflict says who moved it meanwhile, and where to."""
@@ -65,6 +66,7 @@ def move(
         canary=canary,
         slice_rules=slice_rules,
         warm=tuple(dict.fromkeys(warm)),
+        closed=closed,
         ledger_sequence=events[-1].sequence if events else 0,
         ledger_head=events[-1].digest() if events else GENESIS,
         moved_at=context.timestamp(),
