@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +90,23 @@ class Runtime(Protocol):
 
     def stream(self) -> Stream:
         """Start hearing an utterance."""
+        ...
+
+
+@runtime_checkable
+class BatchRuntime(Runtime, Protocol):
+    """A runtime that hears several utterances or streams in one model call, and is faster for it.
+
+    Its streams say what `transcribe` says however the audio is cut, at no more work, so that a long utterance may be
+    heard in pieces. Texts do not depend on what is heard beside them; confidences may, by rounding.
+    """
+
+    def transcribe_many(self, utterances: Sequence[Samples]) -> list[Transcript]:
+        """The transcripts of whole utterances, in order."""
+        ...
+
+    def accept_many(self, streams: Sequence[Stream], chunks: Sequence[Samples]) -> list[Partial | None]:
+        """Each of these different streams hears its next chunk; where this raises, none of them has."""
         ...
 
 

@@ -1,10 +1,9 @@
 """Our streaming CTC recogniser behind the Protocol of runtimes.
 
-Boundary: reads its payload folder when it is loaded (JSON and safetensors) and nothing afterwards.
-Invariants: `transcribe` is the stream fed in one piece, so streaming and offline texts are equal; the state of front
-end, model and decoder is kept between chunks; front end, tokenizer, decoder and weights agree or the payload is
-refused (R2.2); quantized weights are float32 again once they are loaded; log probabilities that are not finite are
-never decoded (fault 52).
+Boundary: reads its payload folder when it is loaded (JSON and safetensors) and nothing afterwards; how it hears is in
+speech/runtimes/ctc_hearing.py.
+Invariants: front end, tokenizer, decoder and weights agree or the payload is refused (R2.2); quantized weights are
+float32 again once they are loaded.
 
 Payload: runtime.json {"engine": "ctc"}, feature_contract.json, front_end.json, tokenizer.json, model.json,
 decoder.json, weights.safetensors.
@@ -20,14 +19,13 @@ import numpy as np
 
 from contracts.errors import Corrupt, Refused
 from contracts.feature_contract import PROBE_TOLERANCE, FeatureContract
-from speech.runtimes import OutputsNotFinite, Partial, Samples, Transcript
 
 if TYPE_CHECKING:
     import torch
 
-    from speech.ctc.decode import DecoderConfig
-    from speech.ctc.model import ModelConfig, Recogniser
+    from speech.ctc.model import ModelConfig
     from speech.front_end import FrontEndConfig
+    from speech.runtimes.ctc_hearing import CtcRuntime
 
 FILES = (
     "runtime.json",
@@ -38,73 +36,6 @@ FILES = (
     "decoder.json",
     "weights.safetensors",
 )
-
-
-class CtcRuntime:
-    """A loaded recogniser; one thread uses it at a time."""
-
-    streaming = True
-
-    def __init__(
-        self, model: Recogniser, front_end: FrontEndConfig, decoder: DecoderConfig, tokens: tuple[str, ...]
-    ) -> None:
-        from speech.front_end import LogMel
-
-        self.model = model
-        self.front_end = LogMel(front_end)
-        self.decoder = decoder
-        self.tokens = tokens
-        self.sample_rate_hz = front_end.sample_rate_hz
-
-    def transcribe(self, audio: Samples) -> Transcript:
-        """The transcript of one whole utterance, (samples,) at `sample_rate_hz`."""
-        stream = self.stream()
-        stream.accept(audio)
-        return stream.finish()
-
-    def stream(self) -> CtcStream:
-        """Start hearing an utterance."""
-        return CtcStream(self)
-
-
-class CtcStream:
-    """One utterance; all state of the recogniser lives here."""
-
-    def __init__(self, runtime: CtcRuntime) -> None:
-        from speech.ctc.decode import Decoder
-
-        config = runtime.front_end.config
-        self._runtime = runtime
-        self._features = runtime.front_end.stream()
-        self._state = runtime.model.initial()
-        output_s = runtime.model.config.frames_per_output * config.hop_ms / 1000
-        self._decoder = Decoder(runtime.decoder, runtime.tokens, output_s)
-        self._last = Partial("", 0)
-
-    def accept(self, chunk: Samples) -> Partial | None:
-        """Hear the next chunk, (samples,); a Partial when words or their commitment changed."""
-        self._hear(np.asarray(chunk, dtype=np.float32))
-        partial = self._decoder.partial()
-        if partial == self._last:
-            return None
-        self._last = partial
-        return partial
-
-    def finish(self) -> Transcript:
-        """Hear the tail of silence and give the final transcript."""
-        tail = round(self._runtime.decoder.tail_ms / 1000 * self._runtime.sample_rate_hz)
-        self._hear(np.zeros(tail, np.float32))
-        return self._decoder.transcript()
-
-    def _hear(self, samples: Samples) -> None:
-        import torch
-
-        with torch.inference_mode():
-            features = self._features.accept(torch.from_numpy(samples.copy()))
-            scores, self._state = self._runtime.model(features.unsqueeze(0), self._state)
-            if not bool(torch.isfinite(scores).all()):
-                raise OutputsNotFinite
-            self._decoder.accept(scores[0])
 
 
 def load(payload: Path, *, threads: int = 1) -> CtcRuntime:
@@ -119,6 +50,7 @@ def load(payload: Path, *, threads: int = 1) -> CtcRuntime:
     from speech.ctc.decode import DecoderConfig
     from speech.ctc.model import ModelConfig, Recogniser, check_weights
     from speech.front_end import FrontEndConfig
+    from speech.runtimes.ctc_hearing import CtcRuntime
 
     missing = [name for name in FILES if not (payload / name).is_file()]
     if missing:

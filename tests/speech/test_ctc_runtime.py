@@ -14,15 +14,17 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from contracts.errors import Corrupt, Refused
-from speech.runtimes import OutputsNotFinite, Partial, Runtime, load
+from speech.runtimes import BatchRuntime, OutputsNotFinite, Partial, Runtime, load
 from speech.runtimes.moonshine import best_token
 from speech.weights import check_payload
 from tests.speech.ctc_samples import TOKENS, babbling, overflowing_payload, random_payload
 
 
 @pytest.fixture(scope="module")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
-    return load(random_payload(tmp_path_factory.mktemp("payload")))
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> BatchRuntime:
+    loaded = load(random_payload(tmp_path_factory.mktemp("payload")))
+    assert isinstance(loaded, BatchRuntime)
+    return loaded
 
 
 def streamed(runtime: Runtime, audio: np.ndarray[Any, Any], sizes: list[int]) -> tuple[str, list[Partial]]:
@@ -46,6 +48,51 @@ def test_streaming_gives_the_offline_text(runtime: Runtime, sizes: list[int]) ->
     assert text == offline.text
     for partial, committed in partials:
         assert partial.split()[:committed] == text.split()[:committed]
+
+
+@settings(deadline=None, max_examples=25)
+@given(lengths=st.lists(st.sampled_from((0, 1, 160, 4_000, 16_000, 31_999, 48_000)), min_size=1, max_size=6))
+def test_what_is_said_does_not_depend_on_what_is_heard_beside_it(runtime: BatchRuntime, lengths: list[int]) -> None:
+    utterances = [babbling(3.0, seed=seed)[:length] for seed, length in enumerate(lengths)]
+    together = runtime.transcribe_many(utterances)
+    for transcript, utterance in zip(together, utterances, strict=True):
+        alone = runtime.transcribe(utterance)
+        assert transcript.text == alone.text
+        assert [word[:3] for word in transcript.words] == [word[:3] for word in alone.words]
+        assert transcript.confidence == pytest.approx(alone.confidence, abs=1e-3)
+
+
+@settings(deadline=None, max_examples=15)
+@given(sizes=st.lists(st.lists(st.sampled_from((0, 1, 160, 1_600, 3_333)), min_size=3, max_size=9), max_size=5))
+def test_streams_that_are_heard_together_say_what_each_says_alone(
+    runtime: BatchRuntime, sizes: list[list[int]]
+) -> None:
+    streams = [runtime.stream() for _ in sizes]
+    audio = [babbling(3.0, seed=seed) for seed, _ in enumerate(sizes)]
+    starts = [0 for _ in sizes]
+    for turn in range(max(map(len, sizes), default=0)):
+        speaking = [index for index, steps in enumerate(sizes) if turn < len(steps)]
+        ends = [starts[index] + sizes[index][turn] for index in speaking]
+        chunks = [audio[index][starts[index] : end] for index, end in zip(speaking, ends, strict=True)]
+        assert len(runtime.accept_many([streams[index] for index in speaking], chunks)) == len(speaking)
+        for index, end in zip(speaking, ends, strict=True):
+            starts[index] = end
+    for index, stream in enumerate(streams):
+        assert stream.finish().text == runtime.transcribe(audio[index][: starts[index]]).text
+
+
+def test_a_call_that_fails_leaves_every_stream_as_it_was(tmp_path: Path) -> None:
+    runtime = load(random_payload(tmp_path))
+    assert isinstance(runtime, BatchRuntime)
+    audio = babbling(1.0)
+    broken = np.full(1_600, np.nan, np.float32)
+    whole, other = runtime.stream(), runtime.stream()
+    runtime.accept_many([whole, other], [audio[:8_000], audio[:8_000]])
+    for _ in range(3):
+        with pytest.raises(OutputsNotFinite):
+            runtime.accept_many([whole, other], [audio[8_000:9_600], broken])
+    whole.accept(audio[8_000:])
+    assert whole.finish().text == runtime.transcribe(audio).text != ""
 
 
 def test_no_audio_is_no_word_and_streams_do_not_disturb_each_other(runtime: Runtime) -> None:
