@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from contracts.telemetry import ClientEvent, TelemetryRow
-from serving.telemetry import MAX_WAITING_ROWS, Recorder, contract_columns, read
+from serving.telemetry import COLUMNS, MAX_WAITING_ROWS, Recorder, contract_columns, read
 
 BUNDLE = "ab" * 32
 
@@ -38,12 +38,15 @@ def test_rows_and_probe_events_are_joined(tmp_path: Path) -> None:
     recorder.event(ClientEvent(request_id=number(7), kind="probe", errors=1, words=1), time.time())
     recorder.close()
     rows = read(tmp_path, "tiny", 0.0)
-    assert list(rows.columns) == list(TelemetryRow.model_fields) == list(contract_columns())
+    assert list(rows.columns) == list(COLUMNS)
+    assert list(COLUMNS)[: len(TelemetryRow.model_fields)] == list(TelemetryRow.model_fields) == list(contract_columns())
     user, shadow, other = (rows.iloc[index] for index in range(3))
     assert (user["errors"], user["words"], user["accent"], user["device"]) == (1, 4, "us", "phone")
     assert (shadow["arm"], shadow["accent"], shadow["shadow_edits"]) == ("shadow", "us", 1)
     assert rows["errors"].isna().tolist() == [False, True, True]
     assert other["tenant"] == "none"
+    assert rows["corrections"].tolist() == [0, 0, 1]
+    assert rows["requests"].tolist() == [1, 1, 1]
     assert recorder.dropped == 0
     assert recorder.written == 7
 
@@ -58,7 +61,7 @@ def test_only_the_time_and_family_asked_for_are_read(tmp_path: Path) -> None:
     assert read(tmp_path, "tiny", time.time() + 10).empty
     empty = read(tmp_path / "nowhere", "tiny", 0.0)
     assert empty.empty
-    assert list(empty.columns) == list(TelemetryRow.model_fields)
+    assert list(empty.columns) == list(COLUMNS)
 
 
 def test_rows_are_on_disk_within_seconds_and_no_partial_segment_is_seen(tmp_path: Path) -> None:
