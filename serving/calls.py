@@ -8,6 +8,7 @@ been taken out by stable's rules counts as a privacy error.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,8 +17,11 @@ from typing import Any, Literal
 from contracts.digest import Digest
 from contracts.routing import Arm, Route, RouteTable
 from contracts.serving_api import STATUS, ApiError
+from contracts.telemetry import ClientEvent
 from serving.bundles import Loaded
-from serving.ingress import Caller, Keys, LabelBook, Pseudonyms, session
+from serving.frames import Priority
+from serving.ingress import Caller, Keys, LabelBook, Pseudonyms, Terms, session
+from serving.limits import Limiter
 from serving.link import Answer, ServingFailure
 from serving.metrics import Metrics
 from serving.pool import Worker
@@ -25,8 +29,10 @@ from serving.preprocess import Acoustics
 from serving.redaction import leaks, redact, redact_words
 from serving.router import Family
 from serving.telemetry import Recorder
+from serving.windows import Windows
 
-Priority = Literal["interactive", "batch"]
+RETRY_AFTER_S = 1.0
+"""Where nothing is known of the queue."""
 
 CLIENT_GONE_STATUS = 499
 """Recorded when the client left before its answer; never sent."""
@@ -111,6 +117,11 @@ class Final:
     words: list[list[Any]]
     confidence: float | None
 
+    def later(self, begins_s: float) -> Final:
+        """The same, of an utterance that begins at `begins_s` of the stream's audio."""
+        words = [[word, start + begins_s, end + begins_s, sure] for word, start, end, sure in self.words]
+        return replace(self, words=words) if begins_s else self
+
     def words_json(self) -> list[dict[str, Any]]:
         """The words in the form of the contract's `Word`."""
         return [{"word": word, "start": start, "end": end, "confidence": sure} for word, start, end, sure in self.words]
@@ -122,10 +133,20 @@ def heard_as(acoustics: Acoustics) -> dict[str, Any]:
     return {**acoustics._asdict(), "segments": None if segments is None else len(segments)}
 
 
+def retry_after_s(failure: ServingFailure) -> int | None:
+    """After how many seconds asking again is of use; None where it changes nothing."""
+    if STATUS[failure.code] not in (429, 503):
+        return None
+    wait_s = RETRY_AFTER_S if failure.retry_after_s is None else failure.retry_after_s
+    return max(math.ceil(wait_s), 1)
+
+
 def error_body(failure: ServingFailure) -> bytes:
     """The JSON body of a refusal, in the form the OpenAI client reads."""
     kind = "server_error" if STATUS[failure.code] >= 500 else "invalid_request_error"
-    error = ApiError(code=failure.code, message=failure.message, type=kind, param=failure.param)
+    error = ApiError(
+        code=failure.code, message=failure.message, type=kind, param=failure.param, retry_after_s=retry_after_s(failure)
+    )
     return json.dumps({"error": error.model_dump()}).encode()
 
 
@@ -140,15 +161,27 @@ class Desk:
         pseudonyms: Pseudonyms,
         recorder: Recorder,
         metrics: Metrics,
+        windows: Windows,
         deadline_s: float,
+        limiter: Limiter | None = None,
+        no_partials_at: float | None = None,
     ) -> None:
         self.families = families
         self.keys = keys
         self.recorder = recorder
         self.metrics = metrics
+        self.windows = windows
         self.deadline_s = deadline_s
+        self.no_partials_at = no_partials_at
+        self._limiter = limiter or Limiter(None)
         self._pseudonyms = pseudonyms
         self._labels = LabelBook()
+
+    def enter(self, authorization: str) -> Caller:
+        """Who asks, let in at the rate of their key; ServingFailure `unauthorized` or `rate_limited`."""
+        caller = self.keys.caller(authorization)
+        self._limiter.enter(caller.name)
+        return caller
 
     def family(self, name: str) -> Family:
         """The family a request names; ServingFailure `unknown_model`."""
@@ -170,12 +203,17 @@ class Desk:
         sent_session: str,
         sent_labels: Mapping[str, str],
         client: str,
+        terms: Terms,
     ) -> Call:
-        """Label and route a request of a known caller; ServingFailure `no_stable`."""
+        """Label and route a request of a known caller; ServingFailure `no_stable` or `withdrawn`."""
         labels = self._labels.labels(sent_labels, caller)
         session_id = session(sent_session, caller, client)
         table, chosen, worker = family.choose(labels, session_id)
-        return Call(request_id, mode, family, table, chosen, worker, labels, session_id)
+        call = Call(request_id, mode, family, table, chosen, worker, labels, session_id)
+        call.priority, call.deadline_s = terms
+        if mode == "stream" or chosen.degraded == "smaller":
+            call.degraded = chosen.degraded
+        return call
 
     def finish(self, call: Call, bundle: Loaded, answer: Answer) -> Final:
         """Redact an answer and count what should not have been left in it."""
@@ -242,7 +280,14 @@ class Desk:
             **more,
         }
         self.metrics.request(row)
+        self.windows.record(row)
         self.recorder.record(row)
+
+    def event(self, event: ClientEvent) -> None:
+        """Record what a client told about a request."""
+        family = self.recorder.event(event, time.time())
+        self.windows.event(event.request_id, event.kind)
+        self.metrics.event(family, event.kind)
 
     def record_failure(self, call: Call, failure: ServingFailure) -> None:
         """Record a call that was refused or failed after it was routed."""

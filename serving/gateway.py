@@ -30,6 +30,7 @@ import uvicorn
 
 from contracts.digest import Digest
 from contracts.errors import DependencyFailed, SoundcheckError, WrongCall
+from contracts.policy import RateLimit, ServingSettings
 from contracts.routing import POINTERS
 from contracts.serving_api import MAX_FRAME_BYTES
 from registry.bundle import cached_bundle
@@ -39,13 +40,16 @@ from serving.bundles import Loaded, describe, given
 from serving.calls import Desk
 from serving.ingress import Keys, Pseudonyms, salt
 from serving.lifetime import end_with_parent
+from serving.limits import Limiter
 from serving.metrics import Metrics
 from serving.pool import WORKER_COMMAND, WorkerSettings
 from serving.presence import announce, withdraw
 from serving.proving import Prover
+from serving.queues import Limits
 from serving.router import Family, pinned
 from serving.shadow import Shadow
 from serving.telemetry import Recorder
+from serving.windows import Windows
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +75,12 @@ class Settings:
     ready_file: Path | None = None
     poll_s: float = 0.2
     queue_limit: int = 16
+    batch_queue_limit: int = 64
     stream_limit: int = 64
+    max_batch: int = 8
+    batch_wait_ms: float = 0.0
+    no_partials_at: float | None = None
+    rate: RateLimit | None = None
     deadline_s: float = 30.0
     drain_s: float = 30.0
     worker_start_s: float = 60.0
@@ -99,12 +108,18 @@ class Gateway:
             self._pinned[family] = bundle if _DIGEST.fullmatch(bundle) else Path(bundle)
         self.metrics = Metrics()
         self.recorder = Recorder(home / "telemetry")
+        self.windows = Windows()
         workers = WorkerSettings(
             sockets=sockets,
             command=settings.worker_command,
             threads=settings.threads,
-            queue_limit=settings.queue_limit,
-            stream_limit=settings.stream_limit,
+            limits=Limits(
+                interactive=settings.queue_limit,
+                batch=settings.batch_queue_limit,
+                streams=settings.stream_limit,
+                max_batch=settings.max_batch,
+                batch_wait_s=settings.batch_wait_ms / 1000,
+            ),
             drain_s=settings.drain_s,
             start_s=settings.worker_start_s,
         )
@@ -119,7 +134,10 @@ class Gateway:
             pseudonyms=Pseudonyms(salt(home / "keys" / "telemetry.salt")),
             recorder=self.recorder,
             metrics=self.metrics,
+            windows=self.windows,
             deadline_s=settings.deadline_s,
+            limiter=Limiter(settings.rate),
+            no_partials_at=settings.no_partials_at,
         )
         self.shadow = Shadow(self.desk)
         self.prover = Prover(self.families.values(), self._announce)
@@ -288,6 +306,24 @@ def _pin(text: str) -> tuple[str, str]:
     return family, bundle
 
 
+def _rate(text: str) -> RateLimit:
+    try:
+        per_s, burst = text.split(":")
+        return RateLimit(per_s=float(per_s), burst=int(burst))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not PER_S:BURST") from None
+
+
+def options_of(settings: ServingSettings) -> list[str]:
+    """The options that run a gateway with these settings, which params.yaml calls `serving`."""
+    words: list[str] = []
+    for name, value in settings:
+        if value is not None:
+            said = f"{value.per_s:g}:{value.burst}" if isinstance(value, RateLimit) else str(value)
+            words += [f"--{name.replace('_', '-')}", said]
+    return words
+
+
 def settings_from(arguments: Sequence[str] | None) -> Settings:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m serving.gateway", description="Serve the production API.")
@@ -300,10 +336,15 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--ready-file", type=Path, help="written with url, port and pid once the port is bound")
     for name, kind in (
-        ("poll_s", float), ("queue_limit", int), ("stream_limit", int), ("deadline_s", float), ("drain_s", float),
+        ("poll_s", float), ("queue_limit", int), ("batch_queue_limit", int), ("stream_limit", int),
+        ("max_batch", int), ("batch_wait_ms", float), ("deadline_s", float), ("drain_s", float),
         ("worker_start_s", float), ("threads", int), ("parent", int),
     ):  # fmt: skip
         parser.add_argument("--" + name.replace("_", "-"), type=kind, default=getattr(Settings, name))
+    parser.add_argument(
+        "--no-partials-at", type=float, help="share of a full queue from which streams send finals alone"
+    )
+    parser.add_argument("--rate", type=_rate, help="PER_S:BURST: how often each key may ask")
     options = vars(parser.parse_args(arguments))
     return Settings(
         families=tuple(options.pop("family")),

@@ -65,6 +65,9 @@ class Metrics:
         self.store_errors = Counter(
             "soundcheck_store_errors", "Looks at a pointer that failed.", ("family",), registry=registry
         )
+        self.events = Counter(
+            "soundcheck_client_events", "What clients told about requests.", ("family", "kind"), registry=registry
+        )
         self.telemetry_dropped = Gauge("soundcheck_telemetry_dropped", "Rows lost.", registry=registry)
 
     def request(self, row: dict[str, object]) -> None:
@@ -80,6 +83,10 @@ class Metrics:
             self.audio.labels(family, bundle).inc(_number(row["audio_s"]))
         if row["first_partial_ms"] is not None:
             self.first_partial.labels(family, bundle).observe(_number(row["first_partial_ms"]) / 1000)
+
+    def event(self, family: str, kind: str) -> None:
+        """Count what a client told."""
+        self.events.labels(family, kind).inc()
 
     def render(self) -> bytes:
         """The text exposition."""
