@@ -7,6 +7,7 @@ sequence and head it was moved at (R9); intent stands in the ledger before, the 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from pydantic import JsonValue
@@ -14,12 +15,19 @@ from pydantic import JsonValue
 from contracts.digest import Digest, short
 from contracts.errors import Conflict
 from contracts.ledger_event import GENESIS, LedgerEvent
-from contracts.routing import POINTERS, CanaryRoute, RouteTable, SliceRule, pointer_name
+from contracts.routing import POINTERS, CanaryRoute, Cascade, Degradation, RouteTable, SliceRule, pointer_name
 from operations.context import Context, log
 from serving.presence import wait_for_version
 
 MOVED = "had moved the pointer"
 """What `reconcile` says of an interrupted step whose outcome was not written down."""
+
+
+class Beside(NamedTuple):
+    """How stable is served (coverage rows 23 and 29); it stands from table to table until somebody changes it."""
+
+    cascade: Cascade | None = None
+    degradation: Degradation | None = None
 
 
 class Current(NamedTuple):
@@ -55,9 +63,20 @@ def move(
     slice_rules: tuple[SliceRule, ...] = (),
     warm: tuple[Digest, ...] = (),
     closed: tuple[Digest, ...] = (),
+    beside: Beside | None = None,
+    left: Collection[Digest] = (),
     prefix: str = POINTERS,
 ) -> RouteTable:
-    """Swap the pointer from what was `seen` to a new table; Conflict says who moved it meanwhile, and where to."""
+    """Swap the pointer from what was `seen` to a new table; Conflict says who moved it meanwhile, and where to.
+
+    Canary, slice rules and warm bundles are those that are given. Cascade and degradation go on from the table that was
+    seen, unless `beside` says otherwise; one that names the new stable, a bundle that is closed or one in `left`
+    ends. Bundles stay closed until a table routes to them again.
+    """
+    if beside is None:
+        beside = _going_on(seen.table, {stable, *left, *closed})
+    named = {stable, canary and canary.bundle, *(rule.bundle for rule in slice_rules), *_bundles(beside)}
+    shut = (*closed, *(seen.table.closed if seen.table else ()))
     events = context.ledger(family).events()
     table = RouteTable(
         family=family,
@@ -66,7 +85,9 @@ def move(
         canary=canary,
         slice_rules=slice_rules,
         warm=tuple(dict.fromkeys(warm)),
-        closed=closed,
+        cascade=beside.cascade,
+        degradation=beside.degradation,
+        closed=tuple(dict.fromkeys(bundle for bundle in shut if bundle not in named)),
         ledger_sequence=events[-1].sequence if events else 0,
         ledger_head=events[-1].digest() if events else GENESIS,
         moved_at=context.timestamp(),
@@ -79,6 +100,24 @@ def move(
     except Conflict:
         raise _lost(context, family, table, prefix) from None
     return table
+
+
+def _going_on(table: RouteTable | None, ended: Collection[Digest | None]) -> Beside:
+    """What a table says of how stable is served, without what names a bundle of `ended`."""
+    if table is None:
+        return Beside()
+    cascade, degradation = table.cascade, table.degradation
+    return Beside(
+        None if cascade and cascade.small in ended else cascade,
+        None if degradation and degradation.bundle and degradation.bundle in ended else degradation,
+    )
+
+
+def _bundles(beside: Beside) -> tuple[Digest | None, ...]:
+    return (
+        beside.cascade.small if beside.cascade else None,
+        beside.degradation.bundle if beside.degradation else None,
+    )
 
 
 def _lost(context: Context, family: str, own: RouteTable, prefix: str) -> Conflict:

@@ -1,6 +1,7 @@
 """B Rollback: take a family back to a bundle that was stable, or forward again to one that is named.
 
-Boundary: the store, the ledger, the pointer, a worker process for the golden proof; no Prefect, no MLflow needed.
+Boundary: the store, the ledger, the pointer, what gateways say; a process for the golden proof where the target is not
+warm and proved already; no Prefect, no MLflow needed.
 Invariants: signed and with a reason (B0); the target's manifest, signature, blobs and golden outputs are proved before
 the pointer moves (B3, B5); a broken target is condemned and the next one taken; abort and rollback win over promote
 (B7): a conflict is tried again on the new table; the same request (actor, reason, target) made twice, because nobody
@@ -10,7 +11,7 @@ knows whether the first came through, moves once (fault 3).
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import JsonValue
 
@@ -21,7 +22,7 @@ from contracts.feature_contract import FeatureContract
 from contracts.routing import SliceRule
 from operations import keys, pointer
 from operations.context import Context, log
-from operations.golden import prove
+from operations.golden import prove, warm_proof
 from operations.mirror import follow
 from operations.restore import healthy
 from registry.documents import get_document
@@ -53,6 +54,8 @@ class RolledBack(NamedTuple):
     """Fixtures that prove nothing any longer, because consent was withdrawn (S5)."""
     repeated: bool = False
     """This very request had been carried out before: nothing moved now."""
+    proved_by: Literal["warm workers", "a fresh process"] = "a fresh process"
+    """What gave the golden outputs: the processes that answer users now, or one that was started for it."""
 
 
 def rollback(
@@ -88,7 +91,8 @@ def rollback(
         _condemn(context, family, nothing.skipped)
         raise
     _condemn(context, family, resolution.skipped)
-    proof = prove(context, resolution.target)
+    warm = warm_proof(context, family, resolution.target)
+    proof = warm or prove(context, resolution.target)
     signature = context.store.put_blob(keys.sign_rollback(context, signer, family, resolution.target, reason))
     left = state.current
     assert left is not None
@@ -108,6 +112,7 @@ def rollback(
         total_s=finished - started,
         skipped=tuple(resolution.skipped),
         golden_erased=proof.erased,
+        proved_by="warm workers" if warm else "a fresh process",
     )
 
 
@@ -173,6 +178,8 @@ def _move(
         "reason": reason,
     } | ({"slices": list(slices)} if slices else {})
     outputs = {"bundle": resolution.target, "signature": signature}
+    state = ledger.state()
+    left = set() if slices else _left(state, resolution)
     intent = ledger.append("rollback", "start", at=context.timestamp(), outputs=outputs, data=facts)
     for attempt in range(ATTEMPTS):
         seen = pointer.current(context, family)
@@ -182,8 +189,9 @@ def _move(
         rules = _rules(seen.table.slice_rules, slices, resolution.target)
         try:
             table = pointer.move(
-                context, family, seen, stable=stable, slice_rules=rules, warm=warm[:WARM], actor=actor, reason=reason
-            )
+                context, family, seen, stable=stable, slice_rules=rules, warm=warm[:WARM], left=left, actor=actor,
+                reason=reason,
+            )  # fmt: skip
             break
         except Conflict:
             if attempt == ATTEMPTS - 1:
@@ -191,6 +199,12 @@ def _move(
     pointer.wait_for_gateways(context, table)
     outputs["route_table"] = table.digest()
     ledger.append("rollback", "complete", at=context.timestamp(), outputs=outputs, data=pointer.settled(intent, table))
+
+
+def _left(state: ReleaseState, resolution: Resolution) -> set[Digest]:
+    """Bundles that no cascade and no degradation may name after this move (B0)."""
+    gone = {state.current} if resolution.kind == "rollback" and state.current else set()
+    return (gone | state.withdrawn | state.condemned) - {resolution.target}
 
 
 def _rules(present: tuple[SliceRule, ...], slices: tuple[str, ...], target: Digest) -> tuple[SliceRule, ...]:

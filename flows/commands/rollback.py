@@ -40,7 +40,7 @@ def rollback(family: str, key: str, reason: str, to: str | None, slices: tuple[s
         return
     word = "went forward to" if done.kind == "forward" else "rolled back to"
     click.echo(f"{family} {word} {done.version} ({short(done.target)}) from {short(done.left)}")
-    click.echo(f"  golden outputs equal ({done.golden_equal} of {done.golden_expected}), "
+    click.echo(f"  golden outputs equal ({done.golden_equal} of {done.golden_expected}), proved by {done.proved_by}; "
                f"served after {done.switch_s:.2f} s, {done.total_s:.2f} s in all")  # fmt: skip
     for bundle, why in done.skipped:
         click.echo(f"  PAGE: {short(bundle)} is broken, was skipped and is condemned: {why}", err=True)
