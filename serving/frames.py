@@ -7,13 +7,22 @@ are not copied on the way into numpy.
 
 Frame: 4 bytes header length, 4 bytes body length (big endian), header (UTF-8 JSON object), body.
 
-Gateway to worker                                Worker to gateway
-    {op: transcribe, id, deadline_ms} + samples      {op: ready, rate_hz, streaming, load_ms, pid}  comes first
-    {op: open, id}                                   {op: result, id, text, words, confidence, queue_ms, infer_ms}
-    {op: chunk, id} + samples                        {op: heard, id, text?, committed?, queue_ms, infer_ms}
-    {op: end, id, deadline_ms}                       {op: error, id, code}
-    {op: cancel, id}                                 {op: statistics, id, ...}
+Gateway to worker
+    {op: transcribe, id, priority, deadline_ms} + samples
+    {op: open, id, priority}
+    {op: chunk, id} + samples
+    {op: restart, id}                   the stream's decoder state is dropped, its next chunk begins a new utterance
+    {op: end, id, deadline_ms}
+    {op: cancel, id}
     {op: statistics, id}
+
+Worker to gateway (WORK is queue_ms, infer_ms, batch: how many were heard at once, load: how full the queue is, 0 to 1)
+    {op: ready, rate_hz, streaming, load_ms, warm_ms, peak_memory_mb, pid}      comes first
+    {op: result, id, text, words, confidence, WORK}
+    {op: heard, id, text?, committed?, WORK}
+    {op: restarted, id}
+    {op: error, id, code, retry_after_s?}
+    {op: statistics, id, ...}
 """
 
 from __future__ import annotations
@@ -21,7 +30,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from contracts.errors import DependencyFailed
 
@@ -30,6 +39,7 @@ MAX_HEADER_BYTES = 1 << 24
 MAX_BODY_BYTES = 1 << 28
 
 Header = dict[str, Any]
+Priority = Literal["interactive", "batch"]
 
 
 class Frame(NamedTuple):

@@ -1,8 +1,9 @@
-"""The one inference thread of a worker, its bounded queue and the decoder state of every open stream.
+"""The one inference thread of a worker, its queues and the decoder state of every open stream.
 
-Boundary: audio and connections in, frames out; no files.
-Invariants: the model is used by one thread; the queue is bounded; expired and abandoned work is never inferred; a
-stream's chunks are heard in the order they came.
+Boundary: audio and connections in, frames out; no files. What is heard next is serving/queues.py's business.
+Invariants: the model is used by one thread; a full queue says `overloaded` at once; expired and abandoned work is never
+inferred; a stream's chunks are heard in the order they came; one request that an engine fails on fails alone; no answer
+of an engine that is not wanted any more is sent.
 """
 
 from __future__ import annotations
@@ -11,18 +12,22 @@ import logging
 import socket
 import threading
 import time
-from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from serving.frames import Frame, Header, encode
-from speech.runtimes import Runtime, Samples, Stream, Transcript
+from serving.queues import SLICE_S, Job, Key, Limits, Queues
+from speech.runtimes import BatchRuntime, Partial, Runtime, Samples, Stream, Transcript
 
 log = logging.getLogger(__name__)
 
-_SILENCE: Samples = np.zeros(0, dtype=np.float32)
+STREAM_RETRY_S = 1.0
+"""When a refused stream may try again: how long others talk is not known."""
+
+_REMEMBER = 0.9
+"""Weight of the past in the running mean of an utterance's time."""
 
 
 class Connection:
@@ -42,19 +47,6 @@ class Connection:
                 self.gone = True
 
 
-@dataclass(slots=True)
-class Job:
-    """One step of work: a whole utterance, or the opening, a chunk or the end of a stream."""
-
-    operation: str
-    key: tuple[int, int]
-    connection: Connection
-    samples: Samples
-    arrived: float
-    expires: float
-    cancelled: bool = False
-
-
 def _samples(frame: Frame) -> Samples:
     return np.frombuffer(frame.body, dtype="<f4")
 
@@ -68,156 +60,265 @@ def _answer(transcript: Transcript) -> dict[str, Any]:
 
 
 class Inference:
-    """A bounded queue in front of one model."""
+    """Bounded queues in front of one model."""
 
-    def __init__(self, runtime: Runtime, *, queue_limit: int, stream_limit: int) -> None:
+    def __init__(self, runtime: Runtime, limits: Limits) -> None:
         self._runtime = runtime
-        self._queue_limit = queue_limit
-        self._stream_limit = stream_limit
-        self._jobs: deque[Job] = deque()
-        self._waiting = 0
-        self._open: set[tuple[int, int]] = set()
-        self._streams: dict[tuple[int, int], Stream] = {}
+        self._several = runtime if isinstance(runtime, BatchRuntime) else None
+        self._queues = Queues(limits)
+        self._streams: dict[Key, Stream] = {}
         self._changed = threading.Condition()
-        self._busy = False
+        self._utterance_s = 0.0
         self._served = 0
         self._dropped = 0
         self._refused = 0
+        self._calls = 0
+        self._heard = 0
 
     def start(self) -> None:
         """Start the inference thread."""
         threading.Thread(target=self._run, name="inference", daemon=True).start()
 
+    # ---- in: any thread -----------------------------------------------------------------------------------------
     def submit(self, connection: Connection, frame: Frame) -> None:
-        """Queue a frame's work, or answer `overloaded` at once."""
+        """Queue a frame's work, or answer `overloaded` at once, with when to try again."""
         header = frame.header
         key = (id(connection), int(header["id"]))
         if header["op"] == "cancel":
-            self._cancel(connection, key)
+            self._cancel(key)
             return
         now = time.monotonic()
-        expires = now + header["deadline_ms"] / 1000 if "deadline_ms" in header else float("inf")
-        job = Job(header["op"], key, connection, _samples(frame), now, expires)
-        if not self._admit(job):
-            connection.send({"op": "error", "id": key[1], "code": "overloaded"})
-
-    def _admit(self, job: Job) -> bool:
+        samples = _samples(frame)
+        job = Job(
+            operation=header["op"],
+            key=key,
+            peer=connection,
+            samples=samples,
+            priority=header.get("priority", "interactive"),
+            arrived=now,
+            expires=now + header["deadline_ms"] / 1000 if "deadline_ms" in header else float("inf"),
+            audio_s=samples.size / self._runtime.sample_rate_hz,
+        )
         with self._changed:
-            if job.operation == "transcribe":
-                if self._waiting >= self._queue_limit:
-                    self._refused += 1
-                    return False
-                self._waiting += 1
-            elif job.operation == "open":
-                if len(self._open) >= self._stream_limit:
-                    self._refused += 1
-                    return False
-                self._open.add(job.key)
-            elif job.key not in self._open:
-                # The stream was refused, cancelled or has failed; its peer has been told.
-                return True
-            self._jobs.append(job)
+            admitted = self._queues.admit(job)
+            self._refused += not admitted
+            retry_s = self._utterance_s * self._queues.before(job.priority)
             self._changed.notify_all()
-        return True
+        if not admitted:
+            retry_s = STREAM_RETRY_S if job.operation == "open" else retry_s
+            connection.send({"op": "error", "id": key[1], "code": "overloaded", "retry_after_s": retry_s})
 
-    def _cancel(self, connection: Connection, key: tuple[int, int]) -> None:
+    def _cancel(self, key: Key) -> None:
         with self._changed:
-            for job in self._jobs:
-                if job.key == key:
-                    job.cancelled = True
-            if key in self._open:
-                # Only the inference thread may touch decoder state: it drops the stream when it comes to this job.
-                self._jobs.append(Job("close", key, connection, _SILENCE, 0.0, 0.0))
+            self._dropped += self._queues.cancel(key)
             self._changed.notify_all()
 
     def forget(self, connection: Connection) -> None:
         """Cancel everything of a connection that has gone."""
         connection.gone = True
         with self._changed:
-            keys = {job.key for job in self._jobs} | self._open
-        for key in keys:
-            if key[0] == id(connection):
-                self._cancel(connection, key)
+            for key in self._queues.unfinished():
+                if key[0] == id(connection):
+                    self._dropped += self._queues.cancel(key)
+            self._changed.notify_all()
 
-    def statistics(self) -> dict[str, int]:
-        """Requests waiting, streams open, steps served, work dropped unheard, requests refused."""
+    def statistics(self) -> dict[str, Any]:
+        """Where the queues stand.
+
+        Utterances waiting of each class, streams open, load in [0, 1], the mean ms of an utterance; since the start:
+        jobs served, dropped unheard and refused, model calls and the jobs heard in them.
+        """
         with self._changed:
             return {
-                "waiting": self._waiting,
-                "streams": len(self._open),
+                "waiting": self._queues.waiting("interactive"),
+                "batch_waiting": self._queues.waiting("batch"),
+                "streams": self._queues.streams,
+                "load": self._queues.load,
+                "utterance_ms": self._utterance_s * 1000,
                 "served": self._served,
                 "dropped": self._dropped,
                 "refused": self._refused,
+                "calls": self._calls,
+                "heard": self._heard,
             }
 
     def drain(self, timeout_s: float) -> None:
         """Wait until nothing is queued, running or open, for at most `timeout_s` seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: not (self._jobs or self._open or self._busy), timeout_s)
+            self._changed.wait_for(lambda: self._queues.idle, timeout_s)
 
+    # ---- the inference thread -----------------------------------------------------------------------------------
     def _run(self) -> None:
         while True:
+            self._do(self._next())
             with self._changed:
-                self._busy = False
-                self._changed.notify_all()
-                self._changed.wait_for(lambda: self._jobs)
-                job = self._jobs.popleft()
-                self._busy = True
-                if job.operation == "transcribe":
-                    self._waiting -= 1
-            self._do(job)
-            if job.operation == "close" or job.cancelled:
-                self._close(job.key)
+                self._queues.done()
+                if self._queues.idle:
+                    self._changed.notify_all()
 
-    def _close(self, key: tuple[int, int]) -> None:
-        self._streams.pop(key, None)
+    def _next(self) -> list[Job]:
         with self._changed:
-            self._open.discard(key)
+            while True:
+                now = time.monotonic()
+                jobs, wait_s = self._queues.take(now, together=self._several is not None, expected_s=self._utterance_s)
+                if jobs:
+                    return jobs
+                self._changed.wait(wait_s)
 
-    def _do(self, job: Job) -> None:
-        if job.operation == "close":
+    def _do(self, jobs: list[Job]) -> None:
+        wanted = [job for job in jobs if self._is_wanted(job)]
+        if not wanted:
             return
         began = time.monotonic()
-        lost = job.operation in ("chunk", "end") and job.key not in self._streams
-        if lost or job.cancelled or job.connection.gone:
-            self._dropped += 1
-            return
-        if began > job.expires:
-            self._dropped += 1
+        for job in wanted:
+            job.began = began if job.began is None else job.began
+        first = wanted[0]
+        if first.operation == "transcribe":
+            self._transcribe(wanted)
+        elif first.operation == "chunk":
+            self._hear(wanted)
+        else:
+            self._step(first)
+
+    def _is_wanted(self, job: Job) -> bool:
+        """Whether a job is still to be done; one that is late is told so."""
+        if job.operation == "close":
+            self._close(job.key)
+            return False
+        lost = job.operation in ("chunk", "skip", "restart", "end") and job.key not in self._streams
+        late = time.monotonic() > job.expires
+        if not (lost or late or job.cancelled or job.peer.gone):
+            return True
+        self._dropped += 1
+        if late and not (lost or job.cancelled):
             self._fail(job, "deadline")
+        elif job.cancelled:
+            self._close(job.key)
+        return False
+
+    def _transcribe(self, jobs: list[Job]) -> None:
+        """Whole utterances, in one call where the engine can, or the next slice of a long one."""
+        several = self._several
+        if several is not None and jobs[0].long:
+            self._slice(jobs[0], several)
             return
+        began = time.monotonic()
         try:
-            header = self._infer(job)
+            if several is not None and len(jobs) > 1:
+                transcripts = several.transcribe_many([job.samples for job in jobs])
+            else:
+                transcripts = [self._runtime.transcribe(jobs[0].samples)]
         except Exception as error:
-            # The message of an engine's error may quote what was said: only its kind is logged.
-            log.error("inference failed: %s in %s", type(error).__name__, job.operation)
-            self._fail(job, "internal")
+            self._alone(jobs, error, self._transcribe)
             return
+        self._count(jobs, began)
+        for job, transcript in zip(jobs, transcripts, strict=True):
+            self._finish(job, transcript, batch=len(jobs))
+
+    def _alone(self, jobs: list[Job], error: Exception, hear: Callable[[list[Job]], None]) -> None:
+        """A call that failed: of several, one did it, and the others are answered; none has changed by it."""
+        if len(jobs) == 1:
+            self._failed(jobs[0], error)
+            return
+        for job in jobs:
+            hear([job])
+
+    def _slice(self, job: Job, several: BatchRuntime) -> None:
+        """Hear the next seconds of a long utterance; the rest waits behind whatever goes before it."""
+        began = time.monotonic()
+        step = int(SLICE_S * self._runtime.sample_rate_hz)
+        try:
+            job.stream = job.stream or several.stream()
+            job.stream.accept(job.samples[job.position : job.position + step])
+            job.position += step
+            final = job.stream.finish() if job.position >= job.samples.size else None
+        except Exception as error:
+            self._failed(job, error)
+            return
+        self._count([job], began)
+        if final is not None:
+            self._finish(job, final, batch=1)
+            return
+        with self._changed:
+            if not job.cancelled:
+                self._queues.put_back(job)
+
+    def _hear(self, jobs: list[Job]) -> None:
+        """The next chunk of one stream or of several."""
+        streams = [self._streams[job.key] for job in jobs]
+        began = time.monotonic()
+        partials: Sequence[Partial | None]
+        try:
+            if self._several is not None and len(jobs) > 1:
+                partials = self._several.accept_many(streams, [job.samples for job in jobs])
+            else:
+                partials = [streams[0].accept(jobs[0].samples)]
+        except Exception as error:
+            self._alone(jobs, error, self._hear)
+            return
+        self._count(jobs, began)
+        for job, partial in zip(jobs, partials, strict=True):
+            said = {} if partial is None else {"text": partial.text, "committed": partial.committed}
+            self._send(job, {"op": "heard", **said}, batch=len(jobs))
+
+    def _step(self, job: Job) -> None:
+        """The opening, the restart or the end of a stream, or a chunk that is not to be heard."""
+        try:
+            if job.operation in ("open", "restart"):
+                self._streams[job.key] = self._runtime.stream()
+            elif job.operation == "end":
+                began = time.monotonic()
+                final = self._streams[job.key].finish()
+                self._count([job], began)
+                # Closed before its peer hears the final, so that whoever asks next finds the place free.
+                self._close(job.key)
+                self._finish(job, final, batch=1)
+        except Exception as error:
+            self._failed(job, error)
+            return
+        if job.operation == "skip":
+            self._send(job, {"op": "heard"}, batch=1)
+        elif job.operation == "restart":
+            job.peer.send({"op": "restarted", "id": job.key[1]})
+
+    # ---- out ----------------------------------------------------------------------------------------------------
+    def _count(self, jobs: list[Job], began: float) -> None:
+        """One model call is over: each of its jobs has its share of the time."""
+        share_s = (time.monotonic() - began) / len(jobs)
+        for job in jobs:
+            job.infer_s += share_s
+        self._calls += 1
+        self._heard += len(jobs)
+
+    def _finish(self, job: Job, transcript: Transcript, *, batch: int) -> None:
+        if job.operation == "transcribe":
+            past = self._utterance_s or job.infer_s
+            self._utterance_s = _REMEMBER * past + (1 - _REMEMBER) * job.infer_s
+        self._send(job, {"op": "result", **_answer(transcript)}, batch=batch)
+
+    def _send(self, job: Job, header: Header, *, batch: int) -> None:
         self._served += 1
-        if header is not None:
-            header["queue_ms"] = (began - job.arrived) * 1000
-            header["infer_ms"] = (time.monotonic() - began) * 1000
-            job.connection.send(header)
+        if job.cancelled:
+            return
+        header |= {
+            "id": job.key[1],
+            "queue_ms": ((job.began or job.arrived) - job.arrived) * 1000,
+            "infer_ms": job.infer_s * 1000,
+            "batch": batch,
+            "load": self._queues.load,
+        }
+        job.peer.send(header)
+
+    def _failed(self, job: Job, error: Exception) -> None:
+        # The message of an engine's error may quote what was said: only its kind is logged.
+        log.error("inference failed: %s in %s", type(error).__name__, job.operation)
+        self._fail(job, "internal")
 
     def _fail(self, job: Job, code: str) -> None:
         self._close(job.key)
-        job.connection.send({"op": "error", "id": job.key[1], "code": code})
+        job.peer.send({"op": "error", "id": job.key[1], "code": code})
 
-    def _infer(self, job: Job) -> Header | None:
-        number = job.key[1]
-        if job.operation == "transcribe":
-            return {"op": "result", "id": number, **_answer(self._runtime.transcribe(job.samples))}
-        if job.operation == "open":
-            self._streams[job.key] = self._runtime.stream()
-            return None
-        stream = self._streams[job.key]
-        if job.operation == "end":
-            final = stream.finish()
-            # Closed before its peer hears the final, so that whoever asks next finds the place free.
-            self._close(job.key)
-            return {"op": "result", "id": number, **_answer(final)}
-        partial = stream.accept(job.samples)
-        header: Header = {"op": "heard", "id": number}
-        if partial is not None:
-            header |= {"text": partial.text, "committed": partial.committed}
-        return header
+    def _close(self, key: Key) -> None:
+        self._streams.pop(key, None)
+        with self._changed:
+            self._queues.closed(key)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from contracts.serving_api import ErrorCode
-from serving.frames import Decoder, Header, encode
+from serving.frames import Decoder, Header, Priority, encode
 from speech.runtimes import Samples
 
 WINDOW = 8
@@ -29,12 +29,22 @@ class WorkerGone(Exception):
 
 
 class ServingFailure(Exception):
-    """A request that cannot be answered: an error code of the API and a message without private content."""
+    """A request that cannot be answered: an error code of the API and a message without private content.
 
-    def __init__(self, code: ErrorCode, message: str, *, param: str | None = None) -> None:
+    Attributes:
+        retry_after_s: when to try again, as far as the queue's length tells; None where nothing is known.
+        worker_died, retries: worker processes that died over the request, times that it was tried again.
+    """
+
+    def __init__(
+        self, code: ErrorCode, message: str, *, param: str | None = None, retry_after_s: float | None = None
+    ) -> None:
         self.code = code
         self.message = message
         self.param = param
+        self.retry_after_s = retry_after_s
+        self.worker_died = 0
+        self.retries = 0
         super().__init__(f"{code}: {message}")
 
 
@@ -46,26 +56,40 @@ MESSAGES: dict[str, str] = {
 
 
 class Answer(NamedTuple):
-    """A final transcript as the worker sent it; `words` are [word, start_s, end_s, confidence or None]."""
+    """A final transcript as the worker sent it.
+
+    `words` are [word, start_s, end_s, confidence or None]; `infer_ms` is this request's share of the model calls that
+    heard it, `batch` the most requests that one of them heard; `worker_died` and `retries` as in ServingFailure.
+    """
 
     text: str
     words: list[list[Any]]
     confidence: float | None
     queue_ms: float
     infer_ms: float
+    batch: int = 1
+    worker_died: int = 0
+    retries: int = 0
 
 
 class Heard(NamedTuple):
-    """A chunk was heard; `text` is None where the hypothesis did not change."""
+    """A chunk was heard, or dropped by a barge-in; `text` is None where the hypothesis did not change."""
 
     text: str | None
     committed: int
     queue_ms: float
     infer_ms: float
+    batch: int = 1
 
 
-def _failure(code: str) -> ServingFailure:
-    return ServingFailure(code, MESSAGES.get(code, MESSAGES["internal"]))  # type: ignore[arg-type]
+class Restarted(NamedTuple):
+    """A barge-in was taken: what was heard before is forgotten; the chunks that follow begin a new utterance."""
+
+
+def _failure(header: Header) -> ServingFailure:
+    code = header["code"]
+    message = MESSAGES.get(code, MESSAGES["internal"])
+    return ServingFailure(code, message, retry_after_s=header.get("retry_after_s"))
 
 
 class Link(asyncio.Protocol):
@@ -80,6 +104,10 @@ class Link(asyncio.Protocol):
         self._last = 0
         self._waiting: dict[int, asyncio.Future[Header]] = {}
         self._streams: dict[int, LinkStream] = {}
+        self.has_answered = False
+        """Whether the worker has done any work."""
+        self.load = 0.0
+        """How full the worker's interactive queue was when it last answered, in [0, 1]."""
 
     # ---- asyncio.Protocol ---------------------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -94,6 +122,8 @@ class Link(asyncio.Protocol):
                 self.ready.set_result(header)
                 continue
             number = header["id"]
+            if "load" in header:
+                self.load, self.has_answered = header["load"], True
             if (stream := self._streams.get(number)) is not None:
                 stream.arrived(header)
             elif (waiting := self._waiting.get(number)) is not None and not waiting.done():
@@ -118,18 +148,18 @@ class Link(asyncio.Protocol):
         """Requests and streams that are not finished."""
         return len(self._waiting) + len(self._streams)
 
-    async def transcribe(self, samples: Samples, *, deadline_s: float) -> Answer:
+    async def transcribe(self, samples: Samples, *, deadline_s: float, priority: Priority = "interactive") -> Answer:
         """The transcript of one utterance at the model's rate; raises ServingFailure or WorkerGone."""
-        header = await self._ask({"op": "transcribe", "deadline_ms": deadline_s * 1000}, samples, deadline_s)
-        return _answer(header)
+        header = {"op": "transcribe", "priority": priority, "deadline_ms": deadline_s * 1000}
+        return _answer(await self._ask(header, samples, deadline_s))
 
     async def statistics(self, *, timeout_s: float = 2.0) -> Header:
         """The worker's queue and memory figures."""
         return await self._ask({"op": "statistics"}, None, timeout_s)
 
-    def stream(self, *, deadline_s: float) -> LinkStream:
+    def stream(self, *, deadline_s: float, priority: Priority = "interactive") -> LinkStream:
         """Open a stream; close it (`async with`) to drop its decoder state."""
-        return LinkStream(self, deadline_s)
+        return LinkStream(self, deadline_s, priority)
 
     async def _ask(self, header: Header, samples: Samples | None, timeout_s: float) -> Header:
         number = self.next_number()
@@ -141,14 +171,14 @@ class Link(asyncio.Protocol):
                 answer = await waiting
         except TimeoutError:
             self.send({"op": "cancel", "id": number})
-            raise _failure("deadline") from None
+            raise _failure({"code": "deadline"}) from None
         except asyncio.CancelledError:
             self.send({"op": "cancel", "id": number})
             raise
         finally:
             del self._waiting[number]
         if answer["op"] == "error":
-            raise _failure(answer["code"])
+            raise _failure(answer)
         return answer
 
     # ---- plumbing -----------------------------------------------------------------------------------------------
@@ -185,15 +215,18 @@ class Link(asyncio.Protocol):
 
 
 def _answer(header: Header) -> Answer:
-    return Answer(header["text"], header["words"], header["confidence"], header["queue_ms"], header["infer_ms"])
+    return Answer(
+        header["text"], header["words"], header["confidence"], header["queue_ms"], header["infer_ms"], header["batch"]
+    )
 
 
 class LinkStream:
     """One utterance on its way to a worker. One task feeds it, one reads it."""
 
-    def __init__(self, link: Link, deadline_s: float) -> None:
+    def __init__(self, link: Link, deadline_s: float, priority: Priority) -> None:
         self._link = link
         self._deadline_s = deadline_s
+        self._priority = priority
         self._number = link.next_number()
         self._window = asyncio.Semaphore(WINDOW)
         self._inbox: asyncio.Queue[Header | None] = asyncio.Queue()
@@ -202,7 +235,7 @@ class LinkStream:
     async def __aenter__(self) -> LinkStream:
         self._link.register(self._number, self)
         try:
-            self._link.send({"op": "open", "id": self._number})
+            self._link.send({"op": "open", "id": self._number, "priority": self._priority})
         except WorkerGone:
             self._link.unregister(self._number)
             raise
@@ -223,18 +256,28 @@ class LinkStream:
         """No more audio comes."""
         self._link.send({"op": "end", "id": self._number, "deadline_ms": self._deadline_s * 1000})
 
-    async def next(self) -> Heard | Answer:
+    def restart(self) -> None:
+        """The speaker began anew: forget what was heard and open a new utterance; `next` says Restarted in its place.
+
+        Chunks that were sent before and are still waiting are answered unheard.
+        """
+        self._link.send({"op": "restart", "id": self._number})
+
+    async def next(self) -> Heard | Restarted | Answer:
         """What the worker says next; raises ServingFailure or WorkerGone."""
         header = await self._inbox.get()
         if header is None:
             raise WorkerGone
         if header["op"] == "error":
             self._finished = True
-            raise _failure(header["code"])
+            raise _failure(header)
         if header["op"] == "result":
             self._finished = True
             return _answer(header)
-        return Heard(header.get("text"), header.get("committed", 0), header["queue_ms"], header["infer_ms"])
+        if header["op"] == "restarted":
+            return Restarted()
+        text, committed = header.get("text"), header.get("committed", 0)
+        return Heard(text, committed, header["queue_ms"], header["infer_ms"], header["batch"])
 
     def arrived(self, header: Header) -> None:
         """A frame of this stream came."""

@@ -1,9 +1,11 @@
 """Worker processes of one family: started, watched, restarted with backoff, drained and stopped.
 
 Boundary: starts processes and talks to them over Unix sockets (serving/link.py); which workers are wanted is decided by
-the router. Source: release-algorithm R7.5, R7.6, B5.
-Invariants: a worker that dies is started again, after a pause that doubles; a request that may be repeated is retried
-once; a worker that is no longer wanted goes on until its requests and streams are done or `drain_s` has passed.
+the router. Source: release-algorithm R7.5, R7.6, B5; fault 43.
+Invariants: a worker that dies is started again, after a pause that doubles while it dies soon; an utterance that was
+with it is heard once more, by itself, so that one which kills its worker takes no other with it; a stream ends with its
+worker, because what it had heard is gone; while a worker keeps dying nobody waits for it; a worker that is no longer
+wanted goes on until its requests and streams are done or `drain_s` has passed.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -26,11 +29,14 @@ from typing import Any, Literal
 from contracts.digest import Digest, short
 from contracts.errors import SoundcheckError
 from serving.bundles import Loaded
-from serving.link import Answer, Link, LinkStream, ServingFailure, WorkerGone, connect
+from serving.frames import Priority
+from serving.link import MESSAGES, Answer, Link, LinkStream, ServingFailure, WorkerGone, connect
+from serving.queues import Limits
 from speech.runtimes import Samples
 
 log = logging.getLogger(__name__)
 
+Death = Literal["exited", "killed", "crashed"]
 State = Literal["starting", "ready", "failed", "draining", "stopped"]
 
 WORKER_COMMAND = (sys.executable, "-m", "serving.worker")
@@ -38,6 +44,8 @@ FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 15.0
 HEALTHY_S = 30.0
 """A worker that lived this long starts again without a pause."""
+CRASH_LOOP = 3
+"""After so many processes in a row that died without an answer, requests are refused while none is there."""
 
 _POLL_S = 0.02
 _KILL_AFTER_S = 5.0
@@ -50,8 +58,7 @@ class WorkerSettings:
     sockets: Path
     command: Sequence[str] = WORKER_COMMAND
     threads: int = 1
-    queue_limit: int = 16
-    stream_limit: int = 64
+    limits: Limits = field(default_factory=Limits)
     drain_s: float = 30.0
     start_s: float = 60.0
 
@@ -78,6 +85,7 @@ class Worker:
         self.state: State = "starting"
         self.error = ""
         self.restarts = 0
+        self.deaths: Counter[Death] = Counter()
         self.bundle: Loaded | None = None
         self.facts: dict[str, Any] = {}
         self.withdrawn = asyncio.Event()
@@ -88,6 +96,8 @@ class Worker:
         self._link: Link | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._ready = asyncio.Event()
+        self._suspects = asyncio.Lock()
+        self._died_mute = 0
         self._holds = 0
         self._waiters = 0
         self._idle = asyncio.Event()
@@ -125,20 +135,41 @@ class Worker:
         assert self.bundle is not None
         return self.bundle
 
-    async def transcribe(self, samples: Samples, *, deadline_s: float) -> Answer:
+    @property
+    def load(self) -> float:
+        """How full its interactive queue was when it last answered, in [0, 1]."""
+        return self._link.load if self._link is not None else 0.0
+
+    async def transcribe(self, samples: Samples, *, deadline_s: float, priority: Priority = "interactive") -> Answer:
         """One utterance; when the worker dies over it, once more on the next process. Raises ServingFailure."""
         ends = time.monotonic() + deadline_s
-        for _ in range(2):
-            link = await self._linked(ends - time.monotonic())
-            try:
-                return await link.transcribe(samples, deadline_s=ends - time.monotonic())
-            except WorkerGone:
-                self._lost(link)
-        raise ServingFailure("internal", "the worker died twice over this request")
+        try:
+            return await self._once(samples, ends, priority)
+        except WorkerGone:
+            pass
+        try:
+            # One of those that were with the worker may have killed it: they are tried again one by one.
+            async with asyncio.timeout(max(ends - time.monotonic(), 0)), self._suspects:
+                answer = await self._once(samples, ends, priority)
+        except TimeoutError:
+            raise _after_death(ServingFailure("deadline", MESSAGES["deadline"])) from None
+        except ServingFailure as failure:
+            raise _after_death(failure) from None
+        except WorkerGone:
+            raise _after_death(ServingFailure("internal", "the worker died twice over this request"), died=2) from None
+        return answer._replace(worker_died=1, retries=1)
 
-    async def stream(self, *, deadline_s: float) -> LinkStream:
+    async def _once(self, samples: Samples, ends: float, priority: Priority) -> Answer:
+        link = await self._linked(ends - time.monotonic())
+        try:
+            return await link.transcribe(samples, deadline_s=ends - time.monotonic(), priority=priority)
+        except WorkerGone:
+            self._lost(link)
+            raise
+
+    async def stream(self, *, deadline_s: float, priority: Priority = "interactive") -> LinkStream:
         """A new stream, not yet entered; raises ServingFailure."""
-        return (await self._linked(deadline_s)).stream(deadline_s=deadline_s)
+        return (await self._linked(deadline_s)).stream(deadline_s=deadline_s, priority=priority)
 
     async def statistics(self) -> dict[str, Any]:
         """Queue and memory figures, {} from a worker that does not answer."""
@@ -158,7 +189,9 @@ class Worker:
     async def _linked(self, deadline_s: float) -> Link:
         if self._link is not None:
             return self._link
-        if self._waiters >= self._settings.queue_limit:
+        if self._died_mute >= CRASH_LOOP:
+            raise ServingFailure("internal", "the worker of this bundle keeps dying")
+        if self._waiters >= self._settings.limits.interactive:
             raise ServingFailure("overloaded", "too many requests wait for a worker that is starting")
         self._waiters += 1
         try:
@@ -186,6 +219,7 @@ class Worker:
             if self.state == "stopped":
                 return
             self.restarts += 1
+            self._died_mute += 1
             self._on_death()
             lived_s = time.monotonic() - began
             pause_s = 0.0 if lived_s > HEALTHY_S else min(max(pause_s * 2, FIRST_BACKOFF_S), LONGEST_BACKOFF_S)
@@ -205,7 +239,9 @@ class Worker:
             self._process = await asyncio.create_subprocess_exec(
                 *settings.command,
                 *("--bundle", str(self.bundle.folder), "--socket", str(path), "--threads", str(settings.threads)),
-                *("--queue-limit", str(settings.queue_limit), "--stream-limit", str(settings.stream_limit)),
+                *("--queue-limit", str(settings.limits.interactive), "--batch-queue-limit", str(settings.limits.batch)),
+                *("--stream-limit", str(settings.limits.streams), "--max-batch", str(settings.limits.max_batch)),
+                *("--batch-wait-ms", str(settings.limits.batch_wait_s * 1000)),
                 *("--drain", str(settings.drain_s), "--parent", str(os.getpid())),
                 env=environment(settings.threads),
                 stdin=digests,
@@ -221,7 +257,10 @@ class Worker:
         self.state, self.error = "ready", ""
         self._ready.set()
         await link.closed
-        self.error = f"exit status {await self._process.wait()}"
+        died, self.error = how(await self._process.wait())
+        self.deaths[died] += 1
+        if link.has_answered:
+            self._died_mute = 0
 
     async def _first_contact(self, path: Path) -> Link:
         assert self._process is not None
@@ -231,7 +270,9 @@ class Worker:
                     with contextlib.suppress(ConnectionError, FileNotFoundError):
                         return await connect(path)
                 await asyncio.sleep(_POLL_S)
-        raise WorkerGone(f"exit status {self._process.returncode} before it was ready")
+        died, said = how(self._process.returncode)
+        self.deaths[died] += 1
+        raise WorkerGone(f"{said} before it was ready")
 
     def _down(self) -> None:
         self._ready.clear()
@@ -274,6 +315,21 @@ class Worker:
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
+
+
+def how(status: int) -> tuple[Death, str]:
+    """How a process ended, by its exit status as Python gives it (a signal's is negative), and a line that says so."""
+    if status >= 0:
+        return "exited", f"exit status {status}"
+    if status == -signal.SIGKILL:
+        # Nobody here sends it to a worker that is wanted; the kernel does, to the largest process when memory is short.
+        return "killed", "killed by signal 9, as when memory runs out"
+    return "crashed", f"crashed by signal {-status}"
+
+
+def _after_death(failure: ServingFailure, *, died: int = 1) -> ServingFailure:
+    failure.worker_died, failure.retries = died, 1
+    return failure
 
 
 def _line(error: BaseException) -> str:

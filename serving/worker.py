@@ -7,10 +7,11 @@ DIGESTS is a JSON object: path below the payload -> SHA-256, as the bundle's man
 Boundary: it reads the bundle's payload once, then hears and speaks frames (serving/frames.py) alone; it writes no file
 but its socket and, beside it, its own copy of the payload, and logs no text. Source: release-algorithm R6, R7.6; fault
 28; house.md `serving/`.
-Invariants: what it loads has the digests that it was given; one thread uses the model; at most `queue_limit` requests
-wait, the next is told `overloaded` at once; work whose deadline has passed or whose client has gone is dropped before
-it is inferred; a stream's decoder state lives as long as its stream; the process ends with its parent; SIGTERM lets
-what is queued or open finish first.
+Invariants: what it loads has the digests that it was given; it is reached only when the model has been warmed; one
+thread uses the model; interactive and batch requests have bounded queues of their own, and one too many is told
+`overloaded` at once; work whose deadline has passed or whose client has gone is dropped before it is inferred; a
+stream's decoder state lives as long as its stream; the process ends with its parent; SIGTERM lets what is queued or
+open finish first.
 """
 
 from __future__ import annotations
@@ -27,25 +28,31 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from contracts.errors import SoundcheckError
 from registry.store.files import SCRATCH_FOLDER, scratch_folder, sweep
 from serving.frames import receive
 from serving.inference import Connection, Inference
 from serving.lifetime import end_with_parent
 from serving.payload import private_copy
+from serving.queues import Limits
 from speech.memory import peak_memory_mb
-from speech.runtimes import Runtime, load
+from speech.runtimes import Runtime, Samples, load
 
 Loader = Callable[..., Runtime]
+
+WARM_S = 0.5
+WARM_TURNS = 2
 
 
 class Worker:
     """The socket side of a worker: a reading thread a connection, and the one inference thread."""
 
-    def __init__(self, runtime: Runtime, *, load_ms: float, queue_limit: int, stream_limit: int) -> None:
+    def __init__(self, runtime: Runtime, limits: Limits, *, load_ms: float, warm_ms: float) -> None:
         self._runtime = runtime
-        self._load_ms = load_ms
-        self._inference = Inference(runtime, queue_limit=queue_limit, stream_limit=stream_limit)
+        self._times = {"load_ms": load_ms, "warm_ms": warm_ms}
+        self._inference = Inference(runtime, limits)
 
     def serve(self, listener: socket.socket) -> None:
         """Accept connections until the listener is closed."""
@@ -68,7 +75,7 @@ class Worker:
                 "op": "ready",
                 "rate_hz": self._runtime.sample_rate_hz,
                 "streaming": self._runtime.streaming,
-                "load_ms": self._load_ms,
+                **self._times,
                 "peak_memory_mb": peak_memory_mb(),
                 "pid": os.getpid(),
             }
@@ -101,14 +108,28 @@ def listen(path: Path) -> socket.socket:
     return listener
 
 
+def warm(runtime: Runtime) -> None:
+    """Let the engine make on silence what it makes on its first use, so that the first user does not wait for it."""
+    silence: Samples = np.zeros(round(WARM_S * runtime.sample_rate_hz), dtype=np.float32)
+    for _ in range(WARM_TURNS):
+        runtime.transcribe(silence)
+        stream = runtime.stream()
+        stream.accept(silence)
+        stream.finish()
+
+
 def main(arguments: Sequence[str] | None = None, *, loader: Loader = load) -> None:
     """Load the bundle, then serve until SIGTERM, SIGINT or the parent's death; ends the process."""
     parser = argparse.ArgumentParser(prog="python -m serving.worker", description="Serve one bundle.")
     parser.add_argument("--bundle", type=Path, required=True, help="a restored bundle's folder")
     parser.add_argument("--socket", type=Path, required=True, help="where to listen")
     parser.add_argument("--threads", type=int, default=1, help="threads the model may use")
-    parser.add_argument("--queue-limit", type=int, default=16, help="requests that may wait")
-    parser.add_argument("--stream-limit", type=int, default=64, help="streams that may be open")
+    standard = Limits()
+    parser.add_argument("--queue-limit", type=int, default=standard.interactive, help="interactive requests may wait")
+    parser.add_argument("--batch-queue-limit", type=int, default=standard.batch, help="batch requests may wait")
+    parser.add_argument("--stream-limit", type=int, default=standard.streams, help="streams may be open")
+    parser.add_argument("--max-batch", type=int, default=standard.max_batch, help="requests are heard at once, at most")
+    parser.add_argument("--batch-wait-ms", type=float, default=0.0, help="ms the first of them waits for others")
     parser.add_argument("--drain", type=float, default=30.0, help="seconds that open work may go on after SIGTERM")
     parser.add_argument("--parent", type=int, default=0, help="process whose death ends this one")
     options = parser.parse_args(arguments)
@@ -130,12 +151,17 @@ def _run(options: argparse.Namespace, folder: Path, loader: Loader) -> None:
     began = time.perf_counter()
     payload = private_copy(options.bundle / "payload", json.loads(sys.stdin.buffer.read() or "{}"), folder / "payload")
     runtime = loader(payload, threads=options.threads)
-    worker = Worker(
-        runtime,
-        load_ms=(time.perf_counter() - began) * 1000,
-        queue_limit=options.queue_limit,
-        stream_limit=options.stream_limit,
+    loaded = time.perf_counter()
+    warm(runtime)
+    warmed = time.perf_counter()
+    limits = Limits(
+        interactive=options.queue_limit,
+        batch=options.batch_queue_limit,
+        streams=options.stream_limit,
+        max_batch=options.max_batch,
+        batch_wait_s=options.batch_wait_ms / 1000,
     )
+    worker = Worker(runtime, limits, load_ms=(loaded - began) * 1000, warm_ms=(warmed - loaded) * 1000)
     listener = listen(options.socket)
 
     stopping = threading.Event()
