@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from contracts.document import Document, Part
+from contracts.document import Document, Part, later
 from contracts.registry_entry import ResourceEnvelope
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -90,7 +90,10 @@ class SafetyGate(Part):
 
 
 class CanaryMetric(Part):
-    """A metric of the judge (house.md `judge`): margins are absolute unless `relative`."""
+    """A metric of the judge (house.md `judge`): margins are absolute unless `relative`.
+
+    `slices` are the slice columns that this metric is judged on beside the whole; None: those of the plan.
+    """
 
     kind: Literal["ratio", "quantile", "never"]
     numerator: str = ""
@@ -101,13 +104,15 @@ class CanaryMetric(Part):
     margin: NonNegativeFloat = 0.0
     relative: bool = False
     better: Literal["lower", "higher"] = "lower"
+    slices: tuple[str, ...] | None = later(None)
 
 
 class CanaryPlan(Part):
     """The plan a canary is judged by; the `--plan` file of `soundcheck judge`.
 
     `min_sessions` is per arm and slice before any decision; `deadline_s`, `stale_after_s` are seconds;
-    `cohort` names the values a request's labels must have in the cohort stage; `weights` is the canary's share a stage.
+    `cohort` names the values a request's labels must have in the cohort stage; `weights` is the canary's share a stage,
+    `deadlines` the seconds of a stage that has its own.
     """
 
     metrics: dict[str, CanaryMetric]
@@ -121,6 +126,7 @@ class CanaryPlan(Part):
     stages: tuple[Literal["shadow", "cohort", "wide"], ...] = ("shadow", "cohort", "wide")
     cohort: dict[str, tuple[str, ...]] = {}
     weights: dict[Literal["probe", "shadow", "cohort", "wide"], Share] = {}
+    deadlines: dict[Literal["probe", "shadow", "cohort", "wide"], PositiveFloat] = later({})
 
 
 class Approvals(Part):

@@ -338,7 +338,9 @@ class SliceEvidence(Part):
     margin: float | None
     state: Literal["waiting", "fine", "worse", "undecided"]
     e_worse: float | None = later(None)
-    """Evidence (an e-value) that the canary is worse by more than the margin; it rolls back at `1 / its alpha`."""
+    """Evidence (an e-value) that the canary is worse by more than the margin; it rolls back at `worse_at`."""
+    worse_at: float | None = later(None)
+    """What the e-values `e_worse` of one slice must add up to for a stop: 1 over the alpha of one pair (U6)."""
     e_fine: float | None = later(None)
     """Evidence that it is not worse by the margin; it promotes at `1 / alpha`."""
 
