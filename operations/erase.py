@@ -1,7 +1,7 @@
 """S5 Withdrawn consent: a blob is erased for good by a signed tombstone, and what depended on it says so.
 
-Boundary: the store, the ledgers, the bundles cached in the home folder. Copies elsewhere (packs, DVC, restored folders,
-the caches of other machines) are the caller's to delete.
+Boundary: the store, the ledgers, the bundles cached in the home folder, DVC's objects (operations/erase_data.py). The
+caches of other machines follow when a bundle is next used there; packs and restored folders are the caller's to delete.
 Invariants: the tombstone is written before anything is deleted, so that a killed erasure is run again to its end and
 nothing can store the content meanwhile; every ledger whose bundles or train manifests name the blob has an `erase`
 event; a document of the chain of evidence, and a file that users are served from, are refused.
@@ -17,9 +17,12 @@ from contracts.bundle import BundleManifest
 from contracts.digest import Digest, sha256_bytes, short
 from contracts.errors import NotFound, Refused, WrongCall
 from contracts.tombstone import OPTIONAL, AbsentFile, Tombstone
+from contracts.train_manifest import TrainManifest
 from operations import keys, pointer
 from operations.context import Context, log
+from operations.erase_data import Copies, remove_copies, utterances
 from registry.bundle import load_manifest
+from registry.documents import get_document
 from registry.garbage import names_in
 from registry.keyring import EnrolledKey
 from registry.signing import KeySigner
@@ -41,7 +44,10 @@ class Use(NamedTuple):
 
 
 class Erased(NamedTuple):
-    """What was erased: the tombstone's words, who had the blob; `trained`: families whose train manifests name it."""
+    """What was erased: the tombstone's words, who had the blob; `trained`: families whose training data it is or lists.
+
+    `copies`: what became of DVC's objects.
+    """
 
     blob: Digest
     by: str
@@ -49,17 +55,20 @@ class Erased(NamedTuple):
     reason: str
     uses: tuple[Use, ...]
     trained: tuple[str, ...]
+    copies: Copies = Copies()
 
 
 def erase(context: Context, blob: Digest, *, key_name: str, reason: str) -> Erased:
     """Erase a blob; run again, it goes on where it stopped.
 
     Raises Refused for a key that is neither operator's nor approver's, for a document of the chain of evidence, and for
-    a file that users are served from; NotFound for a blob that nobody has; WrongCall without a reason.
+    a file that users are served from; NotFound for a blob that nobody has; WrongCall without a reason; DependencyFailed
+    where a data remote does not answer, and the blob is left for the next run then.
     """
     signer = _signer(context, key_name)
     _require_reason(reason)
-    uses, trained = tuple(_uses(context, blob)), tuple(_trained(context, blob))
+    uses, heard = tuple(_uses(context, blob)), list(_trained(context, blob))
+    trained = tuple(dict.fromkeys(family for family, _ in heard))
     _refuse_needed(context, blob, uses)
     if not uses and not trained and not context.store.has_blob(blob):
         raise NotFound(f"no blob {short(blob)}, and no family names one", where=context.store.url)
@@ -69,17 +78,19 @@ def erase(context: Context, blob: Digest, *, key_name: str, reason: str) -> Eras
     word = said(envelope)
     for family in sorted({use.family for use in uses} | set(trained)):
         _record(context, family, "erase", envelope, word, [use for use in uses if use.family == family])
+    copies = remove_copies(context, [manifest for _, manifest in heard], blob)  # while the content tells its MD5
     context.store.delete_blob(blob)
     for use in uses:
         _purge(context, use, word)
-    return Erased(blob, word.by, word.at, word.reason, uses, trained)
+    return Erased(blob, word.by, word.at, word.reason, uses, trained, copies)
 
 
 def consent(context: Context, blob: Digest, *, key_name: str, reason: str) -> Erased:
     """Let erased content be stored again, because consent was given anew; the content itself must be put again."""
     signer = _signer(context, key_name)
     _require_reason(reason)
-    uses, trained = tuple(_uses(context, blob)), tuple(_trained(context, blob))
+    uses = tuple(_uses(context, blob))
+    trained = tuple(dict.fromkeys(family for family, _ in _trained(context, blob)))
     word = Tombstone(action="consent", blob=blob, reason=reason, by=signer.name, key_id=signer.key_id,
                      at=context.timestamp())  # fmt: skip
     envelope = say(context.store, word, signer)
@@ -115,13 +126,15 @@ def _uses(context: Context, blob: Digest) -> Iterator[Use]:
                 yield Use(family, bundle, version, paths)
 
 
-def _trained(context: Context, blob: Digest) -> Iterator[str]:
-    """Families with a train manifest that names the blob."""
+def _trained(context: Context, blob: Digest) -> Iterator[tuple[str, TrainManifest]]:
+    """Train manifests that name the blob, or whose data manifest lists it as an utterance; with their families."""
     for family in _families(context):
         events = context.ledger(family).events()
-        manifests = {event.outputs.get("train_manifest") for event in events if event.step == "capture"}
-        if any(blob in names_in(context.store.read_blob(digest)) for digest in manifests if digest):
-            yield family
+        digests = dict.fromkeys(event.outputs.get("train_manifest") for event in events if event.step == "capture")
+        for digest in filter(None, digests):
+            manifest = get_document(context.store, TrainManifest, digest)
+            if blob in names_in(manifest.canonical()) or utterances(context, manifest, blob):
+                yield family, manifest
 
 
 def _refuse_needed(context: Context, blob: Digest, uses: tuple[Use, ...]) -> None:

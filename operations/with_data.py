@@ -2,7 +2,8 @@
 
 Boundary: the store, the data remote and a target folder; no DVC, no DVC cache, no git checkout.
 Invariants: the bundle's train manifest alone says which data it was; every file is verified by DVC's MD5 and every
-utterance by the SHA-256 of the data manifest before the data gets its name; what is not whole is not there.
+utterance by the SHA-256 of the data manifest before the data gets its name; what is not whole is not there; utterances
+that were erased are left out and named (S5).
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from operations.data_lineage import utterance_path
 from operations.restore import Restored, restore
 from registry.documents import get_document
 from registry.dvc_objects import FOLDER, folder_digest, parse_folder
-from registry.dvc_remote import DataRemote, place_of_remote, place_of_store
+from registry.dvc_remote import DataRemote, Place, place_of_remote, place_of_store
+from registry.file_digests import Known
 from registry.folders import each
 from registry.provenance import PACKAGED
 from registry.store.files import SCRATCH_FOLDER, disk, make_folder, scratch_folder, sweep, sync_folder
-from registry.tombstones import read_named
+from registry.store.keeping import ever_erased
+from registry.tombstones import read_named, said, sentence, standing
 
 DATA = "data"
 """Where data goes, in the folder of the bundle; and how a project names its own."""
@@ -52,6 +55,8 @@ class _File(NamedTuple):
 def restore_with_data(context: Context, family: str, bundle: Digest, into: Path) -> tuple[Restored, RestoredData]:
     """Restore the bundle into a new folder, or take it as it is there, and put the data below `into`/data.
 
+    Utterances that were erased are left out; `absent` of the first result names them.
+
     Raises Refused for a bundle whose data DVC did not hold, DependencyFailed where the remote lacks an object or does
     not answer, Corrupt where bytes are not what was recorded. The bundle stays then: the same command goes on.
     """
@@ -65,18 +70,24 @@ def restore_with_data(context: Context, family: str, bundle: Digest, into: Path)
             next_step="name another folder, or move it away",
         )
     remote = _remote(context, lineage)
-    wanted = _outermost(lineage.data)
-    files = [file for entry in wanted for file in _listing(remote, entry)]
-    size = sum(entry.size for entry in wanted)
+    wanted = outermost(lineage.data)
+    listed = {path: md5 for entry in wanted for path, md5 in listing(remote, entry).items()}
+    rows = rows_of(context, manifest)
+    erased = _erased(context, rows, lineage, listed)
+    files = [_File(path, md5) for path, md5 in listed.items() if path not in erased]
+    total = sum(entry.size for entry in wanted)
     done = _here(context, bundle, into) or restore(context, family, bundle, into)
     with disk("the training data could not be restored", str(into)):
         sweep(into.parent, SCRATCH_FOLDER + "*")
         with scratch_folder(into) as scratch:
-            known = _fetch(context, remote, files, scratch / DATA, total=size)
-            utterances = _check_utterances(context, manifest, lineage, known)
+            known = _fetch(context, remote, files, scratch / DATA, total=total)
+            _check_utterances(rows, lineage, {path: content.sha256 for path, content in known.items()}, erased)
             (scratch / DATA).rename(into / DATA)
         sync_folder(into)
-    return done, RestoredData(into / DATA, len(files), size, utterances, remote.address)
+    absent = tuple(f"{path}: {said}" for path, said in erased.items())
+    size = sum(content.size for content in known.values())
+    data = RestoredData(into / DATA, len(files), size, len(rows) - len(absent), remote.address)
+    return done._replace(absent=(*done.absent, *absent)), data
 
 
 def _lineage(context: Context, family: str, bundle: Digest) -> tuple[TrainManifest, DvcLineage]:
@@ -99,10 +110,15 @@ def _lineage(context: Context, family: str, bundle: Digest) -> tuple[TrainManife
     return manifest, manifest.dvc
 
 
+def places_of(context: Context, lineage: DvcLineage) -> list[Place]:
+    """Where the data may lie: the store's own remote, then the one that the manifest names."""
+    recorded = place_of_remote(lineage.remote, context.settings.root) if lineage.remote else None
+    return [place for place in (place_of_store(context.store.url), recorded) if place]
+
+
 def _remote(context: Context, lineage: DvcLineage) -> DataRemote:
     """The store's own remote, else the one that the manifest names: the first that has the data."""
-    recorded = place_of_remote(lineage.remote, context.settings.root) if lineage.remote else None
-    places = [place for place in (place_of_store(context.store.url), recorded) if place]
+    places = places_of(context, lineage)
     first = lineage.data[0]
     for place in places:
         remote = DataRemote(place)
@@ -117,15 +133,15 @@ def _remote(context: Context, lineage: DvcLineage) -> DataRemote:
     )
 
 
-def _outermost(entries: Sequence[DvcEntry]) -> list[DvcEntry]:
+def outermost(entries: Sequence[DvcEntry]) -> list[DvcEntry]:
     """The entries that do not lie in another one: each file once."""
     return [entry for entry in entries if not any(entry.path.startswith(f"{other.path}/") for other in entries)]
 
 
-def _listing(remote: DataRemote, entry: DvcEntry) -> list[_File]:
-    """The files of one dependency."""
+def listing(remote: DataRemote, entry: DvcEntry) -> dict[str, str]:
+    """The files of one dependency: path from the project's folder -> MD5."""
     if not entry.md5.endswith(FOLDER):
-        return [_File(entry.path, entry.md5)]
+        return {entry.path: entry.md5}
     held = entry.held_in or entry.md5
     files = parse_folder(remote.read(held), held, where=f"{remote.address}, {entry.path}")
     start = f"{entry.inside}/" if entry.inside else ""
@@ -138,7 +154,7 @@ def _listing(remote: DataRemote, entry: DvcEntry) -> list[_File]:
             expected=entry.md5,
             next_step="dvc repro the stage and release again: dvc.lock was stale when this was released",
         )
-    return [_File(f"{entry.path}/{path}", md5) for path, md5 in own.items()]
+    return {f"{entry.path}/{path}": md5 for path, md5 in own.items()}
 
 
 def _here(context: Context, bundle: Digest, into: Path) -> Restored | None:
@@ -153,14 +169,14 @@ def _here(context: Context, bundle: Digest, into: Path) -> Restored | None:
     return Restored(bundle, manifest.family, manifest.version, len(manifest.files), into)
 
 
-def _fetch(context: Context, remote: DataRemote, files: list[_File], folder: Path, *, total: int) -> dict[str, Digest]:
-    """Write every file below `folder`; path from the project's folder -> SHA-256."""
+def _fetch(context: Context, remote: DataRemote, files: list[_File], folder: Path, *, total: int) -> dict[str, Known]:
+    """Write every file below `folder`; path from the project's folder -> what its content is."""
     targets = {file: folder / place for file, place in zip(files, _places(files), strict=True)}
     for parent in {target.parent for target in targets.values()}:
         make_folder(parent)
     known, done = {}, 0
     for file, content in each(files, lambda file: remote.copy(file.md5, targets[file], name=file.path)):
-        known[file.path] = content.sha256
+        known[file.path] = content
         done += content.size
         context.progress("bytes of data restored", done, total)
     for parent in {target.parent for target in targets.values()}:
@@ -175,25 +191,45 @@ def _places(files: list[_File]) -> list[str]:
     return below if len(set(below)) == len(below) else whole
 
 
-def _check_utterances(
-    context: Context, manifest: TrainManifest, lineage: DvcLineage, known: Mapping[str, Digest]
-) -> int:
-    """Every row of the data manifest is there with its SHA-256; the number of rows."""
+def rows_of(context: Context, manifest: TrainManifest) -> list[tuple[str, Digest]]:
+    """Path and SHA-256 of every utterance of the data manifest, [] where there is none; Refused where it was erased."""
     if manifest.data is None:
-        return 0
+        return []
     import pandas as pd
 
     rows = read_named(context.store, manifest.data.digest, "the list of the training data")
     frame = pd.read_parquet(BytesIO(rows), columns=["path", "sha256"])
+    return [(str(path), str(sha256)) for path, sha256 in zip(frame["path"], frame["sha256"], strict=True)]
+
+
+def _erased(
+    context: Context, rows: list[tuple[str, Digest]], lineage: DvcLineage, listed: Mapping[str, str]
+) -> dict[str, str]:
+    """Utterances that lie under a tombstone: path from the project's folder -> what it says."""
+    words, folders = ever_erased(context.store), [entry.path for entry in lineage.data]
+    found = {}
+    for path, sha256 in rows:
+        envelope = standing(context.store, sha256) if sha256 in words else None
+        place = utterance_path(path, folders, listed)
+        if envelope and place:
+            found[place] = sentence(said(envelope))
+    return found
+
+
+def _check_utterances(
+    rows: list[tuple[str, Digest]], lineage: DvcLineage, known: Mapping[str, Digest], erased: Mapping[str, str]
+) -> None:
+    """Every row of the data manifest that was not erased is there with its SHA-256."""
     folders = [entry.path for entry in lineage.data]
-    for path, sha256 in zip(frame["path"], frame["sha256"], strict=True):
-        place = utterance_path(str(path), folders, known)
+    for path, sha256 in rows:
+        if utterance_path(path, folders, erased):
+            continue
+        place = utterance_path(path, folders, known)
         if place is None or known[place] != sha256:
             raise Corrupt(
                 "an utterance of the training data is not what the data manifest says",
-                where=str(path),
+                where=path,
                 got="no such file" if place is None else f"sha256 {short(known[place])}",
                 expected=f"sha256 {short(sha256)}",
                 next_step="the data remote holds other data under the same MD5: get it from a backup",
             )
-    return len(frame)

@@ -1,7 +1,7 @@
 """Where `dvc push` puts content, and getting it back without DVC, its cache or a git checkout.
 
-Boundary: reads `.dvc/config`; reads a remote through fsspec, the library DVC itself reads remotes with; writes the file
-it is asked to write.
+Boundary: reads `.dvc/config`; reads a remote through fsspec, the library DVC itself reads remotes with, and deletes
+there the object it is asked to delete; writes the file it is asked to write.
 Invariants: content is streamed to disk, and the file that was written is digested (MD5 and SHA-256); what has other
 bytes than its name says is Corrupt and leaves no file; an address never carries credentials (fault 63).
 """
@@ -152,6 +152,14 @@ class DataRemote:
             target.unlink(missing_ok=True)
             raise
         return found
+
+    def remove(self, md5: str) -> bool:
+        """Delete an object; whether there was one. Old versions that a bucket keeps go by the bucket's own rules."""
+        with self._answering(f"object {md5}"):
+            if not self._files.exists(self._key(md5)):
+                return False
+            self._files.rm_file(self._key(md5))
+            return True
 
     def _key(self, md5: str) -> str:
         return f"{self._base}/{object_key(md5)}"

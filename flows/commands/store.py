@@ -81,7 +81,8 @@ def _json(done: Collection, *, delete: bool) -> dict[str, Any]:
 def erase(digest: str, key: str, reason: str, as_json: bool) -> None:
     """Erase content for good, because somebody withdrew consent; what depended on it says so from now on.
 
-    Packs, DVC and folders that were restored keep their copies: delete them there.
+    DVC's objects go too, in the remotes that can be reached. Packs and folders that were restored keep their copies:
+    delete them there. Other machines' caches follow when a bundle is next used there.
     """
     from operations.erase import erase as operation
 
@@ -108,14 +109,18 @@ def _say_erased(
     erased = operation(light_context(), digest, key_name=key, reason=reason)
     if as_json:
         uses = [{**use._asdict(), "usable": not use.unusable} for use in erased.uses]
-        say({**erased._asdict(), "uses": uses})
+        say({**erased._asdict(), "uses": uses, "copies": erased.copies._asdict()})
         return
     click.echo(f"{erased.blob}: {done}")
     for use in erased.uses:
         left = "cannot be used any longer" if use.unusable else "stays usable"
         click.echo(f"  {use.family} {use.version} ({use.bundle[:12]}), {', '.join(use.paths)}: {left}")
     for family in erased.trained:
-        click.echo(f"  {family}: a train manifest names it")
+        click.echo(f"  {family}: it is, or lists, training data")
+    for copy in erased.copies.removed:
+        click.echo(f"  deleted: {copy}")
+    for copy in erased.copies.left:
+        click.echo(f"  left: {copy}")
 
 
 @click.command()
