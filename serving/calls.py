@@ -22,7 +22,7 @@ from serving.bundles import Loaded
 from serving.frames import Priority
 from serving.ingress import Caller, Keys, LabelBook, Pseudonyms, Terms, session
 from serving.limits import Limiter
-from serving.link import Answer, ServingFailure
+from serving.link import Answer, Heard, ServingFailure
 from serving.metrics import Metrics
 from serving.pool import Worker
 from serving.preprocess import Acoustics
@@ -67,6 +67,9 @@ class Call:
     first_partial_ms: float | None = None
     queue_ms: float = 0.0
     infer_ms: float = 0.0
+    batch: int = 1
+    worker_died: int = 0
+    retries: int = 0
     partial_words: int = 0
     unstable_words: int = 0
     confidence: float | None = None
@@ -86,10 +89,18 @@ class Call:
 
     def spend(self, bundle: Loaded, answer: Answer) -> None:
         """Count what an answer took that another model's will replace."""
-        self.queue_ms += answer.queue_ms
-        self.infer_ms += answer.infer_ms
+        self.work(answer)
         self.spent_ms += answer.infer_ms
         self.spent_usd += answer.infer_ms / 1000 * bundle.cost_usd_per_s
+
+    def work(self, done: Answer | Heard) -> None:
+        """Count what the worker spent on a chunk or an answer, and what became of the worker."""
+        self.queue_ms += done.queue_ms
+        self.infer_ms += done.infer_ms
+        self.batch = max(self.batch, done.batch)
+        if isinstance(done, Answer):
+            self.worker_died += done.worker_died
+            self.retries += done.retries
 
     def again(self, worker: Worker) -> Call:
         """The same audio, to be heard by another worker: what is known of the request, nothing of how it was answered.
@@ -98,9 +109,9 @@ class Call:
         """
         return replace(
             self, worker=worker, began=time.monotonic(), latency_ms=0.0, first_partial_ms=None, queue_ms=0.0,
-            infer_ms=0.0, partial_words=0, unstable_words=0, confidence=None, privacy_errors=0, postprocess_ms=0.0,
-            cascade="none", cascade_edits=None, cascade_words=None, confidence_before=None, first_answer=None,
-            spent_ms=0.0, spent_usd=0.0,
+            infer_ms=0.0, batch=1, worker_died=0, retries=0, partial_words=0, unstable_words=0, confidence=None,
+            privacy_errors=0, postprocess_ms=0.0, cascade="none", cascade_edits=None, cascade_words=None,
+            confidence_before=None, first_answer=None, spent_ms=0.0, spent_usd=0.0,
         )  # fmt: skip
 
     @property
@@ -226,8 +237,7 @@ class Desk:
             filters = reference.filters if reference is not None else filters
         call.privacy_errors = leaks(text, filters)
         call.confidence = answer.confidence
-        call.queue_ms += answer.queue_ms
-        call.infer_ms += answer.infer_ms
+        call.work(answer)
         final = Final(text, redact_words(answer.words, bundle.filters), answer.confidence)
         call.postprocess_ms += (time.perf_counter() - began) * 1000
         return final
@@ -268,6 +278,9 @@ class Desk:
             "first_partial_ms": call.first_partial_ms,
             "queue_ms": call.queue_ms,
             "infer_ms": call.infer_ms,
+            "batch": call.batch,
+            "worker_died": call.worker_died,
+            "retries": call.retries,
             "partial_words": call.partial_words,
             "unstable_words": call.unstable_words,
             "confidence": call.confidence,
@@ -291,4 +304,6 @@ class Desk:
 
     def record_failure(self, call: Call, failure: ServingFailure) -> None:
         """Record a call that was refused or failed after it was routed."""
+        call.worker_died += failure.worker_died
+        call.retries += failure.retries
         self.record(call, status=STATUS[failure.code], error_code=failure.code)
