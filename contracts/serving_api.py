@@ -10,17 +10,20 @@ HTTP
                                     verbose_json), prompt and temperature are accepted and not used
     POST /v1/events                 ClientEvent
     GET  /healthz /readyz /metrics
+    GET  /openapi.json /asyncapi.json
     Headers read: Authorization: Bearer KEY; traceparent; X-Soundcheck-Session, -Tenant, -Device, -Language, -Codec,
-    -Probe
+    -Probe, -Priority (interactive, batch), -Deadline-Ms
+    Headers sent: X-Request-Id, traceparent, X-Soundcheck-Bundle, -Route, and Retry-After with 429 and 503
 WebSocket  /v1/audio/stream?model=FAMILY
     client: StreamStart as JSON text, then binary frames of little-endian 16-bit mono PCM, then {"type": "end"};
             StreamControl at any time after the start
     server: StreamReady, then Partial messages (and a StreamRestarted after a barge-in), then one Final, or one
             StreamCancelled, or one Error
 
-Since 1.0: StreamStart.encoding, .partials, .priority, .language_hints, .speaker_policy; StreamControl `cancel` and
-`barge_in`; StreamRestarted, StreamCancelled; error codes unsupported_language, rate_limited, withdrawn; headers
-X-Soundcheck-Priority and -Deadline-Ms.
+Since 1.0: Transcription.segments; ApiError.retry_after_s; StreamStart.encoding, .partials, .priority, .language_hints,
+.speaker_policy; StreamControl `cancel` and `barge_in`; StreamRestarted, StreamCancelled; error codes
+unsupported_language, rate_limited, withdrawn; headers X-Soundcheck-Priority and -Deadline-Ms; /openapi.json and
+/asyncapi.json.
 """
 
 from __future__ import annotations
@@ -83,6 +86,15 @@ class Word(Part):
     confidence: float | None = Field(default=None, ge=0, le=1)
 
 
+class Segment(Part):
+    """A stretch of speech, as the voice activity detector heard it, in seconds; its words, where they have times."""
+
+    id: int
+    start: NonNegativeFloat
+    end: NonNegativeFloat
+    text: str = ""
+
+
 class Transcription(Part):
     """The answer to `POST /v1/audio/transcriptions` (`json` has `text` alone, `verbose_json` all of it)."""
 
@@ -92,15 +104,20 @@ class Transcription(Part):
     text: str
     words: tuple[Word, ...] = ()
     confidence: float | None = None
+    segments: tuple[Segment, ...] = ()
 
 
 class ApiError(Part):
-    """The body of a refused request, in the form the OpenAI client reads: `{"error": {...}}`."""
+    """The body of a refused request, in the form the OpenAI client reads: `{"error": {...}}`.
+
+    `retry_after_s` is the header Retry-After, for streams too: seconds after which asking again is of use.
+    """
 
     code: ErrorCode
     message: str
     type: str = "invalid_request_error"
     param: str | None = None
+    retry_after_s: PositiveInt | None = None
 
 
 class StreamStart(Part):

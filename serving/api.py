@@ -8,12 +8,11 @@ the error form of the contract; nothing said, no key and no session id is logged
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from starlette.applications import Starlette
@@ -22,15 +21,17 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from contracts.serving_api import API_VERSION, STATUS
+from contracts.serving_api import API_VERSION
 from contracts.telemetry import REQUEST_LABELS, ClientEvent
+from serving.answers import FORMATS, json_answer, refusal, transcription
 from serving.audio import MAX_UPLOAD_BYTES, Audio, decode
-from serving.bundles import Loaded
-from serving.calls import CLIENT_GONE_STATUS, Call, Desk, Final, error_body
+from serving.calls import CLIENT_GONE_STATUS, Call, Desk
 from serving.cascade import Cascade, Heard
-from serving.forms import Form, parse, read_body
-from serving.ingress import request_id
+from serving.forms import parse, read_body
+from serving.ingress import check_language, terms_of, trace_of
 from serving.link import ServingFailure
+from serving.openapi import documents
+from serving.preprocess import measure
 from serving.shadow import Shadow
 from serving.streams import converse
 
@@ -38,26 +39,14 @@ log = logging.getLogger(__name__)
 
 MAX_EVENT_BYTES = 1 << 14
 SMALL_BYTES = 1 << 18
-FORMATS = ("json", "text", "verbose_json")
-RETRY_AFTER_S = "1"
 
-Handler = Callable[[Request, str], Awaitable[Response]]
+Result = TypeVar("Result")
+
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 class ClientGone(Exception):
     """The client closed its connection before the answer."""
-
-
-def _json(value: Any, headers: dict[str, str], status: int = 200) -> Response:
-    content = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    return Response(content, status, headers, media_type="application/json")
-
-
-def _failed(failure: ServingFailure, headers: dict[str, str]) -> Response:
-    status = STATUS[failure.code]
-    if status in (429, 503):
-        headers = {**headers, "Retry-After": RETRY_AFTER_S}
-    return Response(error_body(failure), status, headers, media_type="application/json")
 
 
 def _unexpected(name: str, error: Exception) -> ServingFailure:
@@ -85,6 +74,7 @@ class Api:
         self._shadow = shadow
         self.cascade = Cascade(desk)
         self._status = status
+        self._documents = documents()
         self._decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
 
     def application(self) -> Starlette:
@@ -97,30 +87,34 @@ class Api:
             Route("/healthz", self._guarded(self._healthy), methods=["GET"]),
             Route("/readyz", self._guarded(self._ready), methods=["GET"]),
             Route("/metrics", self._guarded(self._metrics), methods=["GET"]),
+            Route("/openapi.json", self._guarded(self._document), methods=["GET"]),
+            Route("/asyncapi.json", self._guarded(self._document), methods=["GET"]),
             WebSocketRoute("/v1/audio/stream", self._stream),
         ]
         return Starlette(routes=routes)
 
     def _guarded(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def guarded(request: Request) -> Response:
-            name = request_id(request.headers.get("traceparent", ""))
-            headers = {"X-Request-Id": name}
+            trace = request.state.trace = trace_of(request.headers.get("traceparent", ""))
             try:
-                return await handler(request, name)
+                response = await handler(request)
             except ServingFailure as failure:
                 self._desk.metrics.refused.labels(failure.code).inc()
-                return _failed(failure, headers)
+                response = refusal(failure)
             except (ClientDisconnect, ClientGone):
-                return Response(status_code=CLIENT_GONE_STATUS, headers=headers)
+                response = Response(status_code=CLIENT_GONE_STATUS)
             except Exception as error:
-                return _failed(_unexpected(name, error), headers)
+                response = refusal(_unexpected(trace.request_id, error))
+            response.headers.update(trace.headers)
+            return response
 
         return guarded
 
     # ---- transcription ------------------------------------------------------------------------------------------
-    async def _transcribe(self, request: Request, name: str) -> Response:
-        desk = self._desk
-        caller = desk.keys.caller(request.headers.get("authorization", ""))
+    async def _transcribe(self, request: Request) -> Response:
+        desk, name = self._desk, request.state.trace.request_id
+        caller = desk.enter(request.headers.get("authorization", ""))
+        terms = terms_of(request.headers, desk.deadline_s)
         body = await self._body(request, MAX_UPLOAD_BYTES)
         form = parse(request.headers.get("content-type", ""), body)
         shape = form.one("response_format", "json")
@@ -141,53 +135,70 @@ class Api:
             sent_session=request.headers.get("x-soundcheck-session", ""),
             sent_labels=labels,
             client=client_of(request),
+            terms=terms,
         )
-        headers = {
-            "X-Request-Id": name,
-            "X-Soundcheck-Bundle": call.bundle,
-            "X-Soundcheck-Route": str(call.table.version),
-        }
+        headers = {"X-Soundcheck-Bundle": call.bundle, "X-Soundcheck-Route": str(call.table.version)}
         try:
-            audio, heard = await self._heard(call, form.file, request)
+            audio, heard = await self._heard(call, form.file, form.one("language"), request)
         except ClientGone:
             desk.record(call, status=CLIENT_GONE_STATUS, error_code="client_gone")
             raise
         except Exception as error:
             failure = error if isinstance(error, ServingFailure) else _unexpected(name, error)
             desk.record_failure(call, failure)
-            return _failed(failure, headers)
+            return refusal(failure, headers)
         final = desk.finish(call, heard.bundle, heard.answer)
         headers["X-Soundcheck-Bundle"] = call.bundle
         language = form.one("language") or heard.bundle.language
-        response = _shaped(form, final, shape=shape, duration_s=audio.duration_s, language=language, headers=headers)
+        response = transcription(
+            final,
+            shape=shape,
+            granularities=form.all("timestamp_granularities[]") or form.all("timestamp_granularities"),
+            duration_s=audio.duration_s,
+            language=language,
+            segments=(call.acoustics and call.acoustics.segments) or (),
+            headers=headers,
+        )
         call.latency_ms = (time.monotonic() - call.began) * 1000
         desk.record(call, status=200)
         self._shadow.copy(call, final.text, [audio.samples])
         self.cascade.audit(call, heard.answer, audio.samples)
         return response
 
-    async def _heard(self, call: Call, content: bytes, request: Request) -> tuple[Audio, Heard]:
-        ends = call.began + self._desk.deadline_s
+    async def _heard(self, call: Call, content: bytes, language: str, request: Request) -> tuple[Audio, Heard]:
         with call.worker.hold():
-            bundle = await call.worker.description(self._desk.deadline_s)
-            audio = await self._decoded(content, bundle)
-            call.audio_s = audio.duration_s
-            work = asyncio.ensure_future(self.cascade.hear(call, audio.samples, ends=ends))
-            return audio, await _unless_gone(work, request)
+            bundle = await call.worker.description(call.deadline_s)
+            check_language(language, bundle.languages)
+            small = len(content) <= SMALL_BYTES and content.startswith(b"RIFF")
+            audio = await self._timed(call, small, decode, content, bundle.contract)
+            call.audio_s, call.sent_rate_hz = audio.duration_s, audio.sent_rate_hz
+            work = asyncio.ensure_future(self.cascade.hear(call, audio.samples, ends=call.ends))
+            try:
+                # The worker has the audio before it is measured here, so that measuring costs the answer no time.
+                await asyncio.sleep(0)
+                rate_hz = bundle.contract.sample_rate_hz
+                call.acoustics = await self._timed(call, small, measure, audio.samples, rate_hz)
+                return audio, await _unless_gone(work, request)
+            finally:
+                work.cancel()
 
-    async def _decoded(self, content: bytes, bundle: Loaded) -> Audio:
-        if len(content) <= SMALL_BYTES and content.startswith(b"RIFF"):
-            # Handing a short uncompressed file to a thread takes longer than reading it here.
-            return decode(content, bundle.contract)
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, decode, content, bundle.contract)
+    async def _timed(self, call: Call, small: bool, step: Callable[..., Result], *arguments: object) -> Result:
+        """Do a step of preprocessing; beside the loop, unless it takes less time than the way to a thread."""
+        began = time.perf_counter()
+        if small:
+            result = step(*arguments)
+        else:
+            result = await asyncio.get_running_loop().run_in_executor(self._decoders, step, *arguments)
+        call.preprocess_ms += (time.perf_counter() - began) * 1000
+        return result
 
     async def _body(self, request: Request, limit_bytes: int) -> bytes:
         length = request.headers.get("content-length", "")
         return await read_body(request.stream(), length, limit_bytes=limit_bytes, idle_s=self._desk.deadline_s)
 
     # ---- the rest -----------------------------------------------------------------------------------------------
-    async def _event(self, request: Request, name: str) -> Response:
-        self._desk.keys.caller(request.headers.get("authorization", ""))
+    async def _event(self, request: Request) -> Response:
+        self._desk.enter(request.headers.get("authorization", ""))
         body = await self._body(request, MAX_EVENT_BYTES)
         try:
             event = ClientEvent.model_validate_json(body)
@@ -197,35 +208,39 @@ class Api:
             if first["type"] == "extra_forbidden":
                 where = "an unknown field"
             raise ServingFailure("bad_request", f"the event is not valid in {where}: {first['msg']}") from None
-        self._desk.recorder.event(event, time.time())
-        return Response(status_code=202, headers={"X-Request-Id": name})
+        self._desk.event(event)
+        return Response(status_code=202)
 
-    async def _models(self, request: Request, name: str) -> Response:
-        self._desk.keys.caller(request.headers.get("authorization", ""))
+    async def _models(self, request: Request) -> Response:
+        self._desk.enter(request.headers.get("authorization", ""))
         models = [
             {"id": family, "object": "model", "created": 0, "owned_by": "soundcheck"}
             for family in sorted(self._desk.families)
         ]
-        return _json({"object": "list", "data": models}, {"X-Request-Id": name})
+        return json_answer({"object": "list", "data": models})
 
-    async def _report(self, _: Request, name: str) -> Response:
-        return _json({"api_version": API_VERSION, **await self._status()}, {"X-Request-Id": name})
+    async def _report(self, _: Request) -> Response:
+        return json_answer({"api_version": API_VERSION, **await self._status()})
 
-    async def _healthy(self, _: Request, name: str) -> Response:
-        return _json({"status": "ok"}, {"X-Request-Id": name})
+    async def _healthy(self, _: Request) -> Response:
+        return json_answer({"status": "ok"})
 
-    async def _ready(self, _: Request, name: str) -> Response:
+    async def _ready(self, _: Request) -> Response:
         settled = {family.name: family.settled for family in self._desk.families.values()}
         ready = all(settled.values())
-        return _json({"ready": ready, "families": settled}, {"X-Request-Id": name}, 200 if ready else 503)
+        return json_answer({"ready": ready, "families": settled}, status=200 if ready else 503)
 
-    async def _metrics(self, _: Request, name: str) -> Response:
+    async def _metrics(self, _: Request) -> Response:
         metrics = self._desk.metrics
         metrics.telemetry_dropped.set(self._desk.recorder.dropped)
         for family in self._desk.families.values():
             for worker in family.pool.workers():
                 metrics.worker_ready.labels(family.name, worker.digest[:12]).set(worker.state == "ready")
-        return Response(metrics.render(), headers={"X-Request-Id": name}, media_type="text/plain; version=0.0.4")
+        return Response(metrics.render(), media_type="text/plain; version=0.0.4")
+
+    async def _document(self, request: Request) -> Response:
+        content = self._documents[request.url.path.removeprefix("/")]
+        return Response(content, media_type="application/json")
 
     async def _stream(self, websocket: WebSocket) -> None:
         await converse(websocket, self._desk, self._shadow, sent_labels(websocket), client_of(websocket))
@@ -247,22 +262,3 @@ async def _unless_gone(work: asyncio.Future[Heard], request: Request) -> Heard:
     finally:
         work.cancel()
         leaving.cancel()
-
-
-def _shaped(
-    form: Form, final: Final, *, shape: str, duration_s: float, language: str, headers: dict[str, str]
-) -> Response:
-    if shape == "text":
-        return Response(final.text + "\n", headers=headers, media_type="text/plain")
-    if shape == "json":
-        return _json({"text": final.text}, headers)
-    wanted = form.fields.get("timestamp_granularities[]", form.fields.get("timestamp_granularities", []))
-    answer: dict[str, Any] = {
-        "task": "transcribe",
-        "language": language,
-        "duration": duration_s,
-        "text": final.text,
-        "words": final.words_json() if "word" in wanted or not wanted else [],
-        "confidence": final.confidence,
-    }
-    return _json(answer, headers)

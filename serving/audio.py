@@ -29,10 +29,11 @@ _FULL_SCALE = np.float32(1 / 32768)
 
 
 class Audio(NamedTuple):
-    """Samples at the model's rate, and how long the client's audio lasts."""
+    """Samples at the model's rate; how long the client's audio lasts and the rate that it was sent at."""
 
     samples: Samples
     duration_s: float
+    sent_rate_hz: int
 
 
 def check_rate(rate_hz: int, contract: FeatureContract) -> None:
@@ -84,7 +85,7 @@ def _checked(samples: Samples, rate_hz: int, contract: FeatureContract) -> Audio
     duration_s = samples.size / rate_hz
     if rate_hz != contract.sample_rate_hz:
         samples = soxr.resample(samples, rate_hz, contract.sample_rate_hz, quality=_quality(contract))
-    return Audio(np.ascontiguousarray(samples, dtype=np.float32), duration_s)
+    return Audio(np.ascontiguousarray(samples, dtype=np.float32), duration_s, rate_hz)
 
 
 class PcmStream:
@@ -94,11 +95,16 @@ class PcmStream:
         """Raises ServingFailure where the contract does not name `rate_hz`."""
         check_rate(rate_hz, contract)
         self._rate_hz = rate_hz
+        self._contract = contract
         self._received = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what the resampler holds back; the count of the stream's audio goes on."""
         self._resampler = None
-        if rate_hz != contract.sample_rate_hz:
+        if self._rate_hz != self._contract.sample_rate_hz:
             self._resampler = soxr.ResampleStream(
-                rate_hz, contract.sample_rate_hz, 1, dtype="float32", quality=_quality(contract)
+                self._rate_hz, self._contract.sample_rate_hz, 1, dtype="float32", quality=_quality(self._contract)
             )
 
     @property

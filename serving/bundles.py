@@ -24,6 +24,8 @@ from serving.redaction import Filters
 PRICE_USD_PER_CORE_HOUR = 0.04
 """Assumed where the bundle has no registry entry (a bare payload under test)."""
 
+DEFAULT_LANGUAGE = "en"
+
 ENTRY, FILTERS = "registry_entry.json", "safety_filters.json"
 CONTRACT = "payload/feature_contract.json"
 
@@ -36,6 +38,7 @@ class Loaded:
         payload: path below the payload -> SHA-256 of what the worker may load.
         cost_usd_per_s: US dollars a second of inference.
         language: what `verbose_json` says where the request names none.
+        languages: those that the bundle was released for; empty where nobody said (a bare payload under test).
     """
 
     digest: Digest
@@ -45,6 +48,7 @@ class Loaded:
     filters: Filters
     cost_usd_per_s: float
     language: str
+    languages: tuple[str, ...] = ()
 
 
 def given(folder: Path, family: str) -> Loaded:
@@ -71,11 +75,11 @@ def describe(folder: Path, digest: Digest, manifest: BundleManifest) -> Loaded:
             expected=f"a folder with {CONTRACT}",
             next_step="restore one: soundcheck restore BUNDLE --into DIR",
         )
-    price, cores, language = PRICE_USD_PER_CORE_HOUR, 1.0, "en"
+    price, cores, languages = PRICE_USD_PER_CORE_HOUR, 1.0, tuple[str, ...]()
     if ENTRY in manifest.files:
         entry = RegistryEntry.parse(_read(folder, ENTRY, manifest), where=str(folder / ENTRY))
         price, cores = entry.resource_envelope.price_usd_per_core_hour, entry.resource_envelope.cpu_cores
-        language = entry.languages[0] if entry.languages else language
+        languages = entry.languages
     rules: dict[str, Any] = json.loads(_read(folder, FILTERS, manifest)) if FILTERS in manifest.files else {}
     return Loaded(
         digest=digest,
@@ -84,7 +88,8 @@ def describe(folder: Path, digest: Digest, manifest: BundleManifest) -> Loaded:
         contract=FeatureContract.parse(_read(folder, CONTRACT, manifest), where=str(folder / CONTRACT)),
         filters=rules,
         cost_usd_per_s=price * cores / 3600,
-        language=language,
+        language=languages[0] if languages else DEFAULT_LANGUAGE,
+        languages=languages,
     )
 
 

@@ -27,6 +27,10 @@ class Form(NamedTuple):
         """The first value of a field."""
         return self.fields.get(name, [default])[0]
 
+    def all(self, name: str) -> list[str]:
+        """Every value of a field."""
+        return self.fields.get(name, [])
+
 
 async def read_body(stream: AsyncIterator[bytes], content_length: str, *, limit_bytes: int, idle_s: float) -> bytes:
     """The whole body; ServingFailure `too_large` as soon as it is known to be, `deadline` when nothing comes."""

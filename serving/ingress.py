@@ -1,4 +1,4 @@
-"""Ingress: who asks (API keys), what the request is called (trace id), which labels it carries, whose session it is.
+"""Ingress: who asks (API keys), what the request is called (trace), its terms, labels and session.
 
 Boundary: reads `api_keys.json` and the telemetry salt of the home folder; everything else is a pure function.
 Invariants: keys are compared as SHA-256 digests in constant time; without a keys file no key is valid; a label outside
@@ -14,11 +14,12 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from contracts.telemetry import REQUEST_LABELS
+from serving.frames import Priority
 from serving.link import ServingFailure
 
 MAX_LABEL_VALUES = 64
@@ -28,8 +29,41 @@ ANY_TENANT = "*"
 """The tenant of a key that may name its tenant in a header (a traffic generator, a trusted front end)."""
 
 _LABEL = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,39}")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+_TRACEPARENT = re.compile(
+    r"[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?:-.*)?"
+)
 _REREAD_S = 1.0
+
+
+MAX_DEADLINE_MS = 86_400_000
+
+PRIORITIES: tuple[Priority, ...] = ("interactive", "batch")
+
+
+class Trace(NamedTuple):
+    """A request's place in a W3C trace: its id (32 hexadecimal characters), who called, and the gateway's own span."""
+
+    request_id: str
+    parent: str
+    span: str
+    flags: str
+
+    @property
+    def traceparent(self) -> str:
+        """The header that answers, and what is called on the way, carry on."""
+        return f"00-{self.request_id}-{self.span}-{self.flags}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every answer says."""
+        return {"X-Request-Id": self.request_id, "traceparent": self.traceparent}
+
+
+class Terms(NamedTuple):
+    """On which terms a request is heard: its class, and seconds until it is given up."""
+
+    priority: Priority
+    deadline_s: float
 
 
 class Caller(NamedTuple):
@@ -82,12 +116,53 @@ class Keys:
             self._keys, self._stamp = {}, None
 
 
-def request_id(traceparent: str) -> str:
-    """The trace id of a W3C `traceparent`, or a new one: 32 hexadecimal characters."""
+def trace_of(traceparent: str) -> Trace:
+    """The trace that a W3C `traceparent` names, or a new one where it is missing or malformed."""
+    span = secrets.token_hex(8)
     match = _TRACEPARENT.fullmatch(traceparent.strip())
-    if match and match.group(1) != "0" * 32:
-        return match.group(1)
-    return secrets.token_hex(16)
+    if match and match["trace"] != "0" * 32 and match["parent"] != "0" * 16:
+        return Trace(match["trace"], match["parent"], span, match["flags"])
+    return Trace(secrets.token_hex(16), "", span, "01")
+
+
+def terms_of(headers: Mapping[str, str], deadline_s: float) -> Terms:
+    """What `X-Soundcheck-Priority` and `X-Soundcheck-Deadline-Ms` ask for, at most `deadline_s` seconds.
+
+    Raises ServingFailure `bad_request` where a header makes no sense.
+    """
+    asked = headers.get("x-soundcheck-priority", "interactive")
+    priority = next((known for known in PRIORITIES if known == asked), None)
+    if priority is None:
+        raise ServingFailure(
+            "bad_request", f"X-Soundcheck-Priority is one of {', '.join(PRIORITIES)}", param="X-Soundcheck-Priority"
+        )
+    within_ms = headers.get("x-soundcheck-deadline-ms")
+    if within_ms is None:
+        return Terms(priority, deadline_s)
+    if not (re.fullmatch("[0-9]{1,8}", within_ms) and 0 < int(within_ms) <= MAX_DEADLINE_MS):
+        raise ServingFailure(
+            "bad_request",
+            f"X-Soundcheck-Deadline-Ms is a whole number of milliseconds from 1 to {MAX_DEADLINE_MS}",
+            param="X-Soundcheck-Deadline-Ms",
+        )
+    return Terms(priority, min(deadline_s, int(within_ms) / 1000))
+
+
+def check_language(language: str, known: Sequence[str]) -> None:
+    """Refuse a language that a bundle was not released for: `en-GB` is `en`, a bundle that says nothing knows all.
+
+    Raises ServingFailure `unsupported_language`.
+    """
+
+    def primary(tag: str) -> str:
+        return tag.strip().lower().replace("_", "-").partition("-")[0]
+
+    if language and known and primary(language) not in map(primary, known):
+        raise ServingFailure(
+            "unsupported_language",
+            f"this model was not released for that language; it knows: {', '.join(known)}",
+            param="language",
+        )
 
 
 class LabelBook:

@@ -6,17 +6,20 @@ Invariants: measuring never changes a sample; what is measured does not depend o
 nothing that is measured can be turned back into speech (counts, decibels and times alone).
 
 Definitions: a frame is FRAME_MS; frames that the detector calls speech make a segment, gaps up to JOIN_S within it
-belong to it and runs shorter than SHORTEST_S are no speech; level is the RMS of all samples to full scale; SNR is the mean
-power of speech frames to that of the others; clipped is the share of samples at full scale.
+belong to it and runs shorter than SHORTEST_S are no speech; level is the RMS of all samples to full scale; SNR is the
+mean power of speech frames to that of the others; clipped is the share of samples at full scale.
 """
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
 import numpy as np
 import webrtcvad
 
+from contracts.feature_contract import FeatureContract
+from serving.audio import PcmStream
 from speech.runtimes import Samples
 
 FRAME_MS = 20
@@ -128,7 +131,7 @@ class Meter:
         if self._detector is None:
             return Acoustics(None, None, level, None, clipped)
         segments = self._segments.all()
-        speech_s = sum(end - begin for begin, end in segments)
+        speech_s = sum((end - begin for begin, end in segments), 0.0)
         return Acoustics(round(speech_s, 3), segments, level, self._snr_db(), clipped)
 
     def _snr_db(self) -> float | None:
@@ -144,3 +147,41 @@ def measure(samples: Samples, rate_hz: int) -> Acoustics:
     meter = Meter(rate_hz)
     meter.add(samples)
     return meter.acoustics()
+
+
+class StreamPreprocessor:
+    """Frames of one stream: decoded, resampled as declared, measured; `took_ms` is what that has taken."""
+
+    def __init__(self, rate_hz: int, contract: FeatureContract) -> None:
+        """Raises ServingFailure where the contract does not name `rate_hz`."""
+        self._pcm = PcmStream(rate_hz, contract)
+        self._meter = Meter(contract.sample_rate_hz)
+        self.took_ms = 0.0
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of the client's audio so far."""
+        return self._pcm.audio_s
+
+    def accept(self, frame: bytes) -> Samples:
+        """The samples of one frame at the model's rate; raises what PcmStream.accept raises."""
+        began = time.perf_counter()
+        samples = self._measured(self._pcm.accept(frame))
+        self.took_ms += (time.perf_counter() - began) * 1000
+        return samples
+
+    def flush(self) -> Samples:
+        """What the resampler still holds back at the end."""
+        return self._measured(self._pcm.flush())
+
+    def restart(self) -> None:
+        """A new utterance begins: nothing of the one before gets into it. What is measured is the whole stream."""
+        self._pcm.restart()
+
+    def acoustics(self) -> Acoustics:
+        """What was measured so far."""
+        return self._meter.acoustics()
+
+    def _measured(self, samples: Samples) -> Samples:
+        self._meter.add(samples)
+        return samples

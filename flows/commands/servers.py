@@ -56,11 +56,10 @@ def down() -> None:
 def serve(port: int | None) -> None:
     """Run the gateway in the foreground: the production API and the route tables it follows."""
     from operations.settings import find_settings
-    from serving.gateway import main
+    from serving.gateway import main, options_of
 
     settings = find_settings()
     follow = [word for family in settings.families for word in ("--family", family)]
-    options = [word for name, value in settings.serving for word in (f"--{name.replace('_', '-')}", str(value))]
     address = [
         "--home",
         str(settings.home),
@@ -69,7 +68,7 @@ def serve(port: int | None) -> None:
         "--store",
         settings.store.serving_url or settings.store.url,
     ]
-    main([*address, *follow, *options])
+    main([*address, *follow, *options_of(settings.serving)])
 
 
 @click.command()
