@@ -22,6 +22,8 @@ COMMANDS = {
     "approve": "release",
     "waive": "release",
     "rollback": "rollback",
+    "degrade": "steering",
+    "cascade": "steering",
     "status": "rollback",
     "restore": "rollback",
     "verify": "rollback",

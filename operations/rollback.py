@@ -237,14 +237,15 @@ def incompatible(context: Context, current: Digest | None, target: Digest) -> st
     """B4: why clients of the current bundle could not be served by the target, None when they can."""
     if current is None:
         return None
-    now, then = (_contract(context, bundle) for bundle in (current, target))
+    now, then = (feature_contract(context, bundle) for bundle in (current, target))
     lost = set(now.accepted_rates_hz) - set(then.accepted_rates_hz)
     if lost:
         return f"clients send {', '.join(str(rate) for rate in sorted(lost))} Hz audio, which the target refuses"
     return None
 
 
-def _contract(context: Context, bundle: Digest) -> FeatureContract:
+def feature_contract(context: Context, bundle: Digest) -> FeatureContract:
+    """What audio a packaged bundle takes."""
     manifest = get_document(context.store, BundleManifest, bundle)
     entry = manifest.files["payload/feature_contract.json"]
     return FeatureContract.parse(context.store.read_blob(entry.sha256))

@@ -55,7 +55,7 @@ class Cascade:
         sure = await self._small(call, samples, ends)
         if sure is not None:
             return sure
-        answer = await call.worker.transcribe(samples, deadline_s=ends - time.monotonic())
+        answer = await call.worker.transcribe(samples, deadline_s=ends - time.monotonic(), priority=call.priority)
         bundle = await call.worker.description(self._desk.deadline_s)
         if call.first_answer is not None:
             call.cascade = "large"
@@ -73,7 +73,8 @@ class Cascade:
             return None
         try:
             with worker.hold():
-                answer = await worker.transcribe(samples, deadline_s=(ends - time.monotonic()) * SMALL_SHARE)
+                deadline_s = (ends - time.monotonic()) * SMALL_SHARE
+                answer = await worker.transcribe(samples, deadline_s=deadline_s, priority=call.priority)
         except (ServingFailure, WorkerGone):
             self._count(call, "skipped")
             return None
@@ -126,10 +127,10 @@ class Cascade:
         worker = call.family.pool.worker(stable)
         began = time.monotonic()
         audited = call.again(worker)
-        audited.cascade, audited.confidence_before = "audit", answer.confidence
+        audited.priority, audited.cascade, audited.confidence_before = "batch", "audit", answer.confidence
         try:
             with worker.hold():
-                large = await worker.transcribe(samples, deadline_s=self._desk.deadline_s)
+                large = await worker.transcribe(samples, deadline_s=self._desk.deadline_s, priority="batch")
                 bundle = await worker.description(self._desk.deadline_s)
         except (ServingFailure, WorkerGone):
             self._count(call, "audit_dropped")

@@ -119,7 +119,7 @@ async def _hear(worker: Worker) -> Proof:
     assert bundle is not None
     golden, clips = await asyncio.to_thread(_fixtures, bundle.folder, bundle.contract)
     with worker.hold():
-        heard = [(await worker.transcribe(clip, deadline_s=DEADLINE_S)).text for clip in clips]
+        heard = [(await worker.transcribe(clip, deadline_s=DEADLINE_S, priority="batch")).text for clip in clips]
     proof = await asyncio.to_thread(compare, golden, heard)
     return proof._replace(erased=len(noted(bundle.folder)))
 

@@ -57,6 +57,7 @@ class Shadow:
         worker = call.family.pool.worker(bundle)
         began = time.monotonic()
         copied = call.again(worker)
+        copied.priority = "batch"
         try:
             with worker.hold():
                 answer = await self._hear(call.mode, worker, chunks)
@@ -73,8 +74,8 @@ class Shadow:
 
     async def _hear(self, mode: str, worker: Worker, chunks: Sequence[Samples]) -> Answer:
         if mode == "http":
-            return await worker.transcribe(chunks[0], deadline_s=self._desk.deadline_s)
-        async with await worker.stream(deadline_s=self._desk.deadline_s) as stream:
+            return await worker.transcribe(chunks[0], deadline_s=self._desk.deadline_s, priority="batch")
+        async with await worker.stream(deadline_s=self._desk.deadline_s, priority="batch") as stream:
             feeding = asyncio.create_task(self._feed(stream, chunks))
             try:
                 while not isinstance(said := await stream.next(), Answer):
