@@ -25,7 +25,8 @@ def _folder(home: Path) -> Path:
 def announce(home: Path, url: str, families: Mapping[str, Any]) -> None:
     """Replace this process's file: {pid, url, families: {family: {version, bundles, proved}}}.
 
-    `version` is -1 while there is no table yet; `proved` is {bundle: {equal, expected, erased, at}}: golden outputs of the worker processes that answer now.
+    `version` is -1 while there is no table yet; `proved` is {bundle: {equal, expected, erased, at}}: golden outputs of
+    the worker processes that answer now.
     """
     folder = _folder(home)
     folder.mkdir(parents=True, exist_ok=True)

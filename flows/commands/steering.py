@@ -8,6 +8,7 @@ import click
 
 if TYPE_CHECKING:
     from operations.context import Context
+    from operations.degrade import Mode
     from operations.steering import Steered
 
 KEY = click.option("--key", required=True, help="Name of your key (soundcheck keys new NAME).")
@@ -30,7 +31,7 @@ def degrade(family: str, mode: str | None, bundle: str | None, off: bool, key: s
     _one_of("--mode MODE", bool(mode), off)
     if bundle and mode != "smaller":
         raise click.UsageError("--bundle belongs to --mode smaller")
-    wanted = "smaller" if mode == "smaller" else "no_partials" if mode else None
+    wanted: Mode | None = "smaller" if mode == "smaller" else "no_partials" if mode else None
     _say(operation(_context(family), family, mode=wanted, bundle=bundle, key_name=key, reason=reason), as_json)
 
 
