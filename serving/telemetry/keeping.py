@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from contracts.errors import DependencyFailed
 from serving.telemetry import segments
-from serving.telemetry.segments import UNKNOWN_FAMILY, Segment, events_of, is_events
+from serving.telemetry.segments import UNKNOWN_FAMILY, Segment, events_of, is_events, rows_of
 
 GRACE_S = 120.0
 """An hour is over this long after its end: what was recorded in it has been flushed."""
@@ -112,18 +112,14 @@ def _forget(root: Path, *, days: float, now_s: float) -> int:
 
 
 def _hours_over(date: Path, now_s: float) -> Iterator[list[Segment]]:
-    """The segments of each hour of a day that is over and has more than one."""
+    """The segments of each hour that is over and is not one file yet, or has events whose family may be found."""
     hours: dict[int, list[Segment]] = {}
     for segment in segments.listed(date.parent):
         if segment.path.parent == date:
             hours.setdefault(segment.newest_ms // 3_600_000, []).append(segment)
     for hour, found in sorted(hours.items()):
-        small = sum(not segment.whole_hour for segment in found)
-        if (
-            (hour + 1) * 3600 + GRACE_S <= now_s
-            and small
-            and (len(found) > 1 or date.parent.name.endswith(UNKNOWN_FAMILY))
-        ):
+        unsettled = date.parent.name == rows_of(UNKNOWN_FAMILY) and not all(segment.whole_hour for segment in found)
+        if (hour + 1) * 3600 + GRACE_S <= now_s and (len(found) > 1 or unsettled):
             yield found
 
 

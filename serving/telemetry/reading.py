@@ -52,38 +52,55 @@ def read(
     Raises Corrupt for a broken segment: telemetry that is missing may not look like telemetry that is fine.
     """
     wanted = tuple(columns) if columns is not None else COLUMNS
-    told = set(wanted) & {*_PROBED, *EVENT_COUNTS.values()}
+    told = [name for name in (*_PROBED, *EVENT_COUNTS.values()) if name in wanted]
     stored = dict.fromkeys(("timestamp", *(name for name in wanted if name in ROW_COLUMNS), *(_JOINED if told else ())))
     table = segments.load(root, [rows_of(family)], since_s=since_s, until_s=until_s, columns=tuple(stored))
-    rows: pandas.DataFrame = segments.with_defaults(table).sort_by("timestamp").to_pandas()
+    table = _in_order(segments.with_defaults(table))
     if told:
-        rows = _with_events(rows, _events(root, family, since_s))
+        table = _with_events(table, _events(root, family, since_s), told)
     if REQUESTS in wanted:
-        rows[REQUESTS] = 1
-    return rows[list(wanted)]
-
-
-def _events(root: Path, family: str, since_s: float) -> pandas.DataFrame:
-    table = segments.load(root, [events_of(family), events_of(UNKNOWN_FAMILY)], since_s=since_s, columns=EVENT_COLUMNS)
-    events: pandas.DataFrame = table.to_pandas()
-    # While events move from `unknown` to their family they may stand in both for a moment.
-    return events.sort_values("timestamp").drop_duplicates(["timestamp", "request_id", "kind"])
-
-
-def _with_events(rows: pandas.DataFrame, events: pandas.DataFrame) -> pandas.DataFrame:
-    """Columns of client events on rows that have `request_id` and `arm`."""
-    shadow = rows["arm"] == "shadow"
-    probes = events[events["kind"] == "probe"].drop_duplicates("request_id", keep="last").set_index("request_id")
-    for name in _PROBED:
-        rows[name] = rows["request_id"].map(probes[name])
-    rows.loc[shadow, ["errors", "words"]] = float("nan")
-    counts = events.groupby(["kind", "request_id"]).size()
-    for kind, name in EVENT_COUNTS.items():
-        if kind in counts.index.get_level_values("kind"):
-            rows[name] = rows["request_id"].map(counts[kind]).where(~shadow).fillna(0).astype("int64")
-        else:
-            rows[name] = 0
+        table = table.append_column(REQUESTS, [[1] * table.num_rows])
+    rows: pandas.DataFrame = table.select(list(wanted)).to_pandas()
     return rows
+
+
+def _in_order(table: Any) -> Any:
+    """By time; segments that were written one after the other mostly are already."""
+    times = table["timestamp"].to_numpy()
+    return table if (times[1:] >= times[:-1]).all() else table.sort_by("timestamp")
+
+
+def _events(root: Path, family: str, since_s: float) -> Any:
+    """An Arrow table with one row a request that something was told about: what its newest probe said, and counts."""
+    import pyarrow
+
+    folders = [events_of(family), events_of(UNKNOWN_FAMILY)]
+    events: pandas.DataFrame = segments.load(root, folders, since_s=since_s, columns=EVENT_COLUMNS).to_pandas()
+    # While events move from `unknown` to their family they may stand in both for a moment.
+    events = events.sort_values("timestamp").drop_duplicates(["timestamp", "request_id", "kind"])
+    probes = events[events["kind"] == "probe"].drop_duplicates("request_id", keep="last").set_index("request_id")
+    found = events[["request_id"]].drop_duplicates().set_index("request_id").join(probes[list(_PROBED)])
+    for kind, name in EVENT_COUNTS.items():
+        found[name] = events.loc[events["kind"] == kind, "request_id"].value_counts()
+    fields = [*segments.schema(("request_id", *_PROBED)), *((name, pyarrow.int64()) for name in EVENT_COUNTS.values())]
+    return pyarrow.Table.from_pandas(found.reset_index(), schema=pyarrow.schema(fields), preserve_index=False)
+
+
+def _with_events(table: Any, events: Any, names: Sequence[str]) -> Any:
+    """The table (with `request_id` and `arm`) with these columns of the events of its requests."""
+    import pyarrow.compute as pc
+
+    place = pc.index_in(table["request_id"], value_set=events["request_id"].combine_chunks())
+    answered = pc.not_equal(table["arm"], "shadow")
+    for name in names:
+        column = events[name].take(place)
+        if name not in PROBE_LABELS:
+            column = pc.if_else(answered, column, None)
+        if name in EVENT_COUNTS.values():
+            column = pc.fill_null(column, 0)
+        at = table.schema.get_field_index(name)
+        table = table.append_column(name, column) if at < 0 else table.set_column(at, name, column)
+    return table
 
 
 def contract_columns(model: type[BaseModel] = TelemetryRow) -> Mapping[str, str]:
