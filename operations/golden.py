@@ -22,8 +22,8 @@ __all__ = ["Proof", "compare", "prove", "read_golden", "warm_proof"]
 def warm_proof(context: Context, family: str, bundle: Digest) -> Proof | None:
     """The proof of the processes that would answer: those of every living gateway that follows the family (B5).
 
-    None where no gateway follows it, or one has no worker of the bundle that is warm, ready and proved equal: then it is
-    to be proved in a fresh process.
+    None where no gateway follows it, or one has no worker of the bundle that is warm, ready and proved equal: it is
+    then to be proved in a fresh process.
     """
     said = [mine.get("proved", {}).get(bundle) for mine in followers(context.home, family).values()]
     if not said or any(one is None or one["equal"] != one["expected"] for one in said):
