@@ -18,8 +18,8 @@ from registry.folders import TRANSFERS, each
 from registry.garbage import DOCUMENT_BYTES, document_names
 from registry.store import Store
 
-NO_BLOB = ("payload", "pack.")
-"""Roles of digests that name no blob: the table of a payload's files, a pack."""
+NO_BLOB = ("payload", "pack")
+"""Roles (to the first dot) of digests that name no blob: the table of a payload's files, a pack."""
 
 
 class Unread(NamedTuple):
@@ -67,7 +67,7 @@ def _named_by_events(events: Iterable[LedgerEvent]) -> dict[Digest, _Name]:
     named: dict[Digest, _Name] = {}
     for event in events:
         for role, digest in (*event.inputs.items(), *event.outputs.items()):
-            if not role.startswith(NO_BLOB):
+            if role.partition(".")[0] not in NO_BLOB:
                 named.setdefault(digest, _Name(f"event {event.sequence} {event.step}: {role}", True, True))
     return named
 
