@@ -189,8 +189,7 @@ class Worker:
     async def _linked(self, deadline_s: float) -> Link:
         if self._link is not None:
             return self._link
-        if self._died_mute >= CRASH_LOOP:
-            raise ServingFailure("internal", "the worker of this bundle keeps dying")
+        self._refuse_crash_loop()
         if self._waiters >= self._settings.limits.interactive:
             raise ServingFailure("overloaded", "too many requests wait for a worker that is starting")
         self._waiters += 1
@@ -198,11 +197,16 @@ class Worker:
             async with asyncio.timeout(max(deadline_s, 0)):
                 while self._link is None:
                     await self._ready.wait()
+                    self._refuse_crash_loop()
         except TimeoutError:
             raise ServingFailure("deadline", "the worker was not ready within the deadline") from None
         finally:
             self._waiters -= 1
         return self._link
+
+    def _refuse_crash_loop(self) -> None:
+        if self._link is None and self._died_mute >= CRASH_LOOP:
+            raise ServingFailure("internal", "the worker of this bundle keeps dying")
 
     # ---- life ---------------------------------------------------------------------------------------------------
     async def _supervise(self) -> None:
@@ -220,6 +224,10 @@ class Worker:
                 return
             self.restarts += 1
             self._died_mute += 1
+            if self._died_mute >= CRASH_LOOP:
+                # Wakes whoever waits, to be refused.
+                self._ready.set()
+                self._ready.clear()
             self._on_death()
             lived_s = time.monotonic() - began
             pause_s = 0.0 if lived_s > HEALTHY_S else min(max(pause_s * 2, FIRST_BACKOFF_S), LONGEST_BACKOFF_S)

@@ -1,25 +1,28 @@
 """A deterministic engine for tests: says a word of its payload's list for every half second, by how loud it is.
 
 It implements speech.runtimes.Runtime with real per-stream state, and obeys commands hidden in the audio: a sample of
-exactly CRASH ends the process (once: a marker file remembers), SLOW takes SLOW_S seconds, FAIL raises an error that
-quotes private text.
+exactly CRASH ends the process (once: a marker file remembers), POISON kills it every time as the kernel does when
+memory is short, SLOW takes SLOW_S seconds, FAIL raises an error that quotes private text. With `"several": true` in its
+payload it is a BatchRuntime.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from speech.runtimes import Partial, Samples, TimedWord, Transcript
+from speech.runtimes import Partial, Samples, Stream, TimedWord, Transcript
 
 RATE_HZ = 16_000
 WORD_S = 0.5
-CRASH, SLOW, FAIL = 0.75, 0.5, 0.625
+CRASH, POISON, SLOW, FAIL = 0.75, 0.875, 0.5, 0.625
 SLOW_S = 0.7
 
 
@@ -27,6 +30,8 @@ def _obey(audio: Samples, marker: Path) -> None:
     if np.any(audio == CRASH) and not marker.exists():
         marker.touch()
         os._exit(9)
+    if np.any(audio == POISON):
+        os.kill(os.getpid(), signal.SIGKILL)
     if np.any(audio == SLOW):
         time.sleep(SLOW_S)
     if np.any(audio == FAIL):
@@ -72,6 +77,16 @@ class TinyRuntime:
         return TinyStream(self)
 
 
+class TinyBatchRuntime(TinyRuntime):
+    def transcribe_many(self, utterances: Sequence[Samples]) -> list[Transcript]:
+        return [self.transcribe(audio) for audio in utterances]
+
+    def accept_many(self, streams: Sequence[Stream], chunks: Sequence[Samples]) -> list[Partial | None]:
+        if any(np.any(chunk == FAIL) for chunk in chunks):
+            raise ValueError("planted-secret was said")
+        return [stream.accept(chunk) for stream, chunk in zip(streams, chunks, strict=True)]
+
+
 def _load_slowly(payload: Path, sign: Path) -> dict[str, Any]:
     """Show a sign, read on when somebody has taken it away."""
     sign.touch()
@@ -87,4 +102,5 @@ def load(payload: Path, *, threads: int = 1) -> TinyRuntime:
         raise ValueError("this payload cannot be loaded")
     if loads := settings.get("loads"):
         settings = _load_slowly(payload, Path(loads))
-    return TinyRuntime(settings["words"], Path(settings["marker"]))
+    kind = TinyBatchRuntime if settings.get("several") else TinyRuntime
+    return kind(settings["words"], Path(settings["marker"]))
