@@ -240,15 +240,18 @@ def test_what_only_a_document_names_is_digested_where_it_is_there(context: Conte
 def test_a_document_under_a_tombstone_is_absent_and_no_fault(context: Context, tmp_path: Path) -> None:
     """An event that came to name it after the erasure, as one of an older version may."""
     (tmp_path / "params.yaml").write_text(f"families: {{{FAMILY}: {{}}}}\n")
-    voice = context.store.put_blob(b"RIFF voice")
-    manifest = context.store.put_blob(b'{"data":"%s"}' % voice.encode())
-    context.ledger(FAMILY).append("capture", "complete", at="2026", outputs={"train_manifest": manifest})
+    path = "golden/audio/000.wav"
+    packaged = Packaged(context, tmp_path / "one", more={path: b"RIFF voice"})
+    voice = packaged.manifest.files[path].sha256
     erase(context, voice, key_name="bert", reason="consent withdrawn")
-    context.ledger(FAMILY).append("drift", "complete", at="2026", outputs={"voice": voice})
+    late = context.ledger(FAMILY).append("drift", "complete", at="2026", outputs={"voice": voice})
     found = examine_family(context, FAMILY)
+    said = "erased on 2026-11-20 by bert: consent withdrawn"
     assert found.faults == []
-    assert len(found.absent) == 1
-    assert found.absent[0].endswith(f"drift: voice {short(voice)}: erased on 2026-11-20 by bert: consent withdrawn")
+    assert found.absent == [
+        f"bundle v2 {short(packaged.bundle)}: {path}: {said}",
+        f"event {late.sequence} drift: voice {short(voice)}: {said}",
+    ]
 
 
 def test_each_blob_is_read_once(context: Context, packaged: Packaged, monkeypatch: pytest.MonkeyPatch) -> None:
