@@ -25,7 +25,7 @@ from contracts.telemetry import REQUEST_LABELS, ClientEvent
 from serving.answers import FORMATS
 from serving.audio import MAX_UPLOAD_BYTES, QUALITY
 from serving.ingress import MAX_DEADLINE_MS, PRIORITIES
-from serving.windows import Objectives
+from serving.objectives import Objectives
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "api"
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 from contracts.digest import Digest
 from contracts.live import Burn, Window
 from contracts.reports import Quantiles
+from serving.objectives import ALARMS, FEWEST_BAD, Objective, Objectives, failed, judged
 
 BUCKET_S = 10
 SPAN_S = 1800
@@ -38,6 +39,8 @@ MAX_MINUTES = 50_000
 REMEMBERED = 20_000
 """Answered requests that a client's event can still be counted for."""
 
+Arm = Literal["stable", "canary", "shadow"]
+
 _GROWTH = math.log((1 + ERROR) / (1 - ERROR))
 _SMALLEST_MS = 0.01
 _EVENTS = {
@@ -47,39 +50,7 @@ _EVENTS = {
     "abandonment": "abandonments",
 }
 
-Arm = Literal["stable", "canary", "shadow"]
-
-
-class Objectives(NamedTuple):
-    """What a family promises: the share of requests that are answered, and the share answered within `latency_ms`.
-
-    No answer may hold a private run: that budget is always zero.
-    """
-
-    availability: float = 0.999
-    latency_ms: float | None = None
-    latency_share: float = 0.95
-
-    def budgets(self) -> dict[str, float]:
-        """By objective, the share of requests that may be bad."""
-        latency = {} if self.latency_ms is None else {"latency": 1 - self.latency_share}
-        return {"availability": 1 - self.availability, **latency, "privacy": 0.0}
-
-
-class Alarm(NamedTuple):
-    """An action is due where the budget burns at `rate` or faster in both windows (seconds)."""
-
-    action: Literal["page", "ticket"]
-    short_s: int
-    long_s: int
-    rate: float
-
-
-ALARMS = (Alarm("page", 300, 3600, 14.4), Alarm("ticket", 1800, 21600, 6.0))
-"""Two per cent of a month's budget in an hour, five per cent in six hours; serving/alerts.yaml says the same."""
 _SPANS = tuple(sorted({PERIOD_S, *(span for alarm in ALARMS for span in (alarm.short_s, alarm.long_s))}))
-FEWEST_BAD = 3
-"""Bad requests in the short window below which nobody is called: a rate of one failure in two requests says little."""
 
 
 class Sketch:
@@ -172,11 +143,6 @@ class Cell:
         self.queue_ms.merge(other.queue_ms)
 
 
-def failed(row: Mapping[str, Any]) -> bool:
-    """Whether the server failed this request: an error of its own, or no room; a client that left is no failure."""
-    return bool(row["status"] >= 500 or row["status"] == 429)
-
-
 def slices_of(row: Mapping[str, Any]) -> tuple[str, ...]:
     """The slices a request belongs to, `overall` first."""
     return (OVERALL, *(f"{name}={row[name]}" for name in SLICED_BY if row.get(name, "none") != "none"))
@@ -191,23 +157,24 @@ class Place(NamedTuple):
 
 
 class _Counts:
-    """Requests of one minute and slice, and those that were bad by each objective."""
+    """Requests that count for each objective, and those of them that are bad."""
 
-    __slots__ = ("answered", "failures", "privacy", "requests", "slow")
+    __slots__ = ("asked", "bad")
 
     def __init__(self) -> None:
-        self.requests = self.failures = self.answered = self.slow = self.privacy = 0
+        self.asked: Counter[str] = Counter()
+        self.bad: Counter[str] = Counter()
 
-    def of(self, objective: str) -> tuple[int, int]:
-        """(requests that count, bad ones) of an objective."""
-        if objective == "availability":
-            return self.requests, self.failures
-        return (self.answered, self.slow) if objective == "latency" else (self.requests, self.privacy)
+    def add(self, found: Mapping[Objective, bool]) -> None:
+        """Count one request."""
+        for objective, bad in found.items():
+            self.asked[objective] += 1
+            self.bad[objective] += bad
 
     def merge(self, other: _Counts) -> None:
         """Count all of another minute."""
-        for name in self.__slots__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.asked.update(other.asked)
+        self.bad.update(other.bad)
 
 
 def _anchored() -> Callable[[], float]:
@@ -244,9 +211,10 @@ class Windows:
                     cell.add(row)
             if row["arm"] == "shadow":
                 return
+            found = judged(row, self.objectives(family))
             for place in places:
                 if (counts := self._minute(now_s, family, place.slice)) is not None:
-                    self._judge(counts, row)
+                    counts.add(found)
             self._answered[row["request_id"]] = (family, places)
             if len(self._answered) > REMEMBERED:
                 self._answered.popitem(last=False)
@@ -261,15 +229,6 @@ class Windows:
             for place in places:
                 if (cell := self._cell(now_s, family, place)) is not None:
                     setattr(cell, _EVENTS[kind], getattr(cell, _EVENTS[kind]) + 1)
-
-    def _judge(self, counts: _Counts, row: Mapping[str, Any]) -> None:
-        budget_ms = self.objectives(row["family"]).latency_ms
-        counts.requests += 1
-        counts.failures += failed(row)
-        counts.privacy += row["privacy_errors"]
-        if row["status"] == 200:
-            counts.answered += 1
-            counts.slow += budget_ms is not None and row["latency_ms"] > budget_ms
 
     def _cell(self, now_s: float, family: str, place: Place) -> Cell | None:
         bucket = self._buckets.setdefault(int(now_s // BUCKET_S), {})
@@ -365,17 +324,18 @@ class Windows:
         return tuple(burn for burn in burns if burn.slice == OVERALL or burn.action != "none")
 
 
-def _burn(objective: str, name: str, sums: Mapping[int, _Counts], allowed: float) -> Burn:
+def _burn(objective: Objective, name: str, sums: Mapping[int, _Counts], allowed: float) -> Burn:
     def counted(span_s: int) -> tuple[int, int]:
-        return sums[span_s].of(objective) if span_s in sums else (0, 0)
+        counts = sums.get(span_s, _Counts())
+        return counts.asked[objective], counts.bad[objective]
 
     _, bad = counted(PERIOD_S)
     if not allowed:  # one is too many, whatever the rate: the hour only says when to stop calling
         hour_s = ALARMS[0].long_s
         _, recent = counted(hour_s)
         return Burn(
-            objective=objective, slice=name, short_s=hour_s, long_s=hour_s, rate=recent, left=float(-bad) if bad else 1.0,
-            action="page" if recent else "none",
+            objective=objective, slice=name, short_s=hour_s, long_s=hour_s, rate=recent,
+            left=float(-bad) if bad else 1.0, action="page" if recent else "none",
         )  # fmt: skip
     found = []
     for alarm in ALARMS:

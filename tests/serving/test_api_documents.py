@@ -14,8 +14,8 @@ import pytest
 from contracts import serving_api
 from contracts.serving_api import API_VERSION, STATUS, ErrorCode, StreamStart
 from serving.client import RunningGateway
+from serving.objectives import Objectives
 from serving.openapi import FOLDER, asyncapi, documents, main, openapi
-from serving.windows import Objectives
 
 Json = dict[str, Any]
 

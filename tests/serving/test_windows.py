@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving import windows
-from serving.windows import BUCKET_S, ERROR, OVERALL, PERIOD_S, SPAN_S, Objectives, Sketch, Windows
+from serving.objectives import Objectives
+from serving.windows import BUCKET_S, ERROR, OVERALL, PERIOD_S, SPAN_S, Sketch, Windows
 
 BUNDLE, OTHER = "ab" * 32, "cd" * 32
 FAMILY = "tiny"
