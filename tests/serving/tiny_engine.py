@@ -24,6 +24,7 @@ RATE_HZ = 16_000
 WORD_S = 0.5
 CRASH, POISON, SLOW, FAIL = 0.75, 0.875, 0.5, 0.625
 SLOW_S = 0.7
+UNSURE = 0.375
 
 
 def _obey(audio: Samples, marker: Path) -> None:
@@ -71,7 +72,8 @@ class TinyRuntime:
         for index in range(len(audio) // step):
             said = self._words[index % len(self._words)]
             words.append(TimedWord(said, index * WORD_S, (index + 1) * WORD_S, 0.9))
-        return Transcript(" ".join(word.word for word in words), tuple(words), 0.9)
+        confidence = 0.4 if np.any(audio == UNSURE) else 0.9
+        return Transcript(" ".join(word.word for word in words), tuple(words), confidence)
 
     def stream(self) -> TinyStream:
         return TinyStream(self)
