@@ -1,4 +1,4 @@
-"""A worker that dies under the gateway's pool: what its requests are told, how it is replaced, how it is said to die."""
+"""A worker that dies under the pool: what its requests are told, how it is replaced, what its death is called."""
 
 from __future__ import annotations
 
