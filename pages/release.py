@@ -20,7 +20,7 @@ from pages.figures import duration, many, milliseconds, moment, plain, size, typ
 from pages.plots.calibration import reliabilities
 from pages.plots.cost import moves
 from pages.plots.errors import error_packs
-from pages.plots.evidence import Track, tracks
+from pages.plots.evidence import Track, tracks, worse_bars
 from pages.plots.forest import Forest, forests, stage_forests
 from pages.plots.latency import latencies
 from pages.plots.timeline import timeline
@@ -217,7 +217,12 @@ def _stages(view: ReleaseView) -> tuple[Stage, ...]:
             canary_width=round(100 * stage.canary_sessions / top, 3),
             reasons=stage.reasons,
             forests=stage_forests(stage.evidence, view.policy.canary),
-            tracks=tracks(stage.looks, alpha=view.policy.canary.alpha, plan=view.policy.canary),
+            tracks=tracks(
+                stage.looks,
+                alpha=view.policy.canary.alpha,
+                worse_at=worse_bars(stage.evidence),
+                plan=view.policy.canary,
+            ),
         )
         for stage in stages
     )

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from contracts.policy import CanaryPlan
-from contracts.reports import Look
+from contracts.reports import Look, SliceEvidence
 from pages.comparing import canary_scale
 from pages.figures import Scale, slice_name
 from pages.plots.axis import Axis, axis
@@ -26,12 +26,17 @@ _SESSIONS = Scale("canary sessions", decimals=0)
 
 
 class Trace(NamedTuple):
-    """One side of a pair as SVG path data in a box of 100 x 100; `share` is how far it has come (1 decides)."""
+    """One side of a pair: SVG path data in a box of 100 x 100, and how far it had come at each look (1 decides)."""
 
     side: Side
     path: str
-    share: float
+    shares: tuple[float, ...]
     said: str
+
+    @property
+    def share(self) -> float:
+        """How far it has come."""
+        return self.shares[-1]
 
 
 class Track(NamedTuple):
@@ -68,6 +73,11 @@ def tracks(
     return tuple(sorted(made, key=_order))
 
 
+def worse_bars(evidence: Iterable[SliceEvidence]) -> dict[str, float]:
+    """`worse_at` of `tracks`, as the judge's evidence says it."""
+    return {f"{row.slice} {row.metric}": row.worse_at for row in evidence if row.worse_at}
+
+
 def _order(track: Track) -> tuple[float, float, str]:
     shares = {trace.side: trace.share for trace in track.traces}
     against = shares.get("worse", 0.0)
@@ -101,10 +111,10 @@ def _trace(side: Side, points: Iterable[tuple[int, float]], bar: float, drawn: A
     placed = [(drawn.at(sessions), share(value, bar), value) for sessions, value in points]
     if not placed:
         return None
-    _, last, value = placed[-1]
+    value = placed[-1][2]
     name = "worse" if side == "worse" else "not worse"
     path = "M" + "L".join(f"{x:g} {_up(height):g}" for x, height, _ in placed)
-    return Trace(side, path, last, f"{name}: e {_number(value)} of {_number(bar)}")
+    return Trace(side, path, tuple(height for _, height, _ in placed), f"{name}: e {_number(value)} of {_number(bar)}")
 
 
 def _up(height: float) -> float:
@@ -112,7 +122,9 @@ def _up(height: float) -> float:
 
 
 def _number(value: float) -> str:
-    """An e-value as people say it: 0.03, 7.4, 120, over a million."""
+    """An e-value as people say it: below 0.01, 7.4, 120, over a million."""
     if value >= 1e6:
         return "over a million"
+    if value < 0.01:
+        return "below 0.01"
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
