@@ -85,12 +85,13 @@ class Home:
         return freeze(self.store, folder, assemble(folder, family=family, version=name))
 
     def point(
-        self, family: str, stable: Digest | None, *, canary: CanaryRoute | None = None, warm: tuple[Digest, ...] = ()
+        self, family: str, stable: Digest | None, *, canary: CanaryRoute | None = None, warm: tuple[Digest, ...] = (),
+        **more: Any,
     ) -> RouteTable:
         self._tables += 1
         table = RouteTable(
             family=family, version=self._tables, stable=stable, canary=canary, warm=warm, ledger_sequence=self._tables,
-            ledger_head="0" * 64, moved_at="2026-11-20T00:00:00Z", actor="test", reason="test",
+            ledger_head="0" * 64, moved_at="2026-11-20T00:00:00Z", actor="test", reason="test", **more,
         )  # fmt: skip
         name = f"families/{family}"
         seen = self.store.pointer(name)
