@@ -35,20 +35,23 @@ def context(tmp_path: Path) -> Context:
 
 
 class Packaged:
-    """A release whose bundle is in the store, signed; `event` is its package event; `more` are files of the bundle."""
+    """A release whose bundle is in the store, signed; `event` is its package event.
+
+    `payload` and `more` are files of the payload and of the bundle, `entry` is the registry entry.
+    """
 
     def __init__(
         self, context: Context, folder: Path, version: str = "v2", weights: bytes = b"weights",
-        more: Mapping[str, bytes] | None = None,
+        more: Mapping[str, bytes] | None = None, payload: Mapping[str, bytes] | None = None, entry: bytes = b"entry",
     ) -> None:  # fmt: skip
         self.context = context
         files = {
             "payload/runtime.json": b"{}",
             "payload/weights.safetensors": weights,
             "runtime.lock": b"numpy==2.4.6\n",
-        }
-        payload = assemble(write_folder(folder / "payload-only", files), family=FAMILY, version=version).payload_digest
-        release = GatedRelease(context, payload=payload, version=version)
+        } | {f"payload/{path}": content for path, content in (payload or {}).items()}
+        digest = assemble(write_folder(folder / "payload-only", files), family=FAMILY, version=version).payload_digest
+        release = GatedRelease(context, payload=digest, version=version)
         gated = release.gate()
         captured, scored = release.captured, release.scored
         candidate = context.store.put_blob(f"candidate {version}".encode())
@@ -58,7 +61,7 @@ class Packaged:
         self.inputs = {
             "train_manifest": captured["train_manifest"],
             "policy": captured["policy"],
-            "registry_entry": context.store.put_blob(b"entry"),
+            "registry_entry": context.store.put_blob(entry),
             "model_card": context.store.put_blob(b"# card\n"),
             "gate_report": gated["gate_report"],
             "score_report": scored["score_report"],
