@@ -276,13 +276,13 @@ class LinkStream:
             return _answer(header)
         if header["op"] == "restarted":
             return Restarted()
+        # Only now: what a client has not read yet is as bounded as what the model has not heard (fault 57).
+        self._window.release()
         text, committed = header.get("text"), header.get("committed", 0)
         return Heard(text, committed, header["queue_ms"], header["infer_ms"], header["batch"])
 
     def arrived(self, header: Header) -> None:
         """A frame of this stream came."""
-        if header["op"] == "heard":
-            self._window.release()
         self._inbox.put_nowait(header)
 
     def gone(self) -> None:

@@ -119,7 +119,7 @@ def test_a_stream_of_1_0_is_answered_as_then(pinned: RunningGateway, home: Home,
 
 
 def models() -> Json:
-    found = {name: getattr(serving_api, name, None) for name in SCHEMAS["models"] if name != "ClientEvent"}
+    found = {name: getattr(serving_api, name) for name in SCHEMAS["models"] if name != "ClientEvent"}
     return {name: model.model_json_schema() for name, model in {**found, "ClientEvent": ClientEvent}.items()}
 
 
