@@ -249,7 +249,8 @@ class ServingSettings(Part):
     `queue_limit` interactive and `batch_queue_limit` batch requests may wait for one worker, `stream_limit` streams may
     be open on it; up to `max_batch` waiting utterances are heard at once, the first of them waits at most
     `batch_wait_ms` for others. From a queue that is `no_partials_at` full, streams send finals alone. `traces` is an
-    OTLP/HTTP collector's address.
+    OTLP/HTTP collector's address. `availability` is the share of requests that must be answered: its complement is the
+    error budget whose burn pages somebody.
     """
 
     poll_s: PositiveFloat
@@ -261,6 +262,7 @@ class ServingSettings(Part):
     no_partials_at: Share | None = None
     rate: RateLimit | None = None
     traces: str | None = None
+    availability: Share = 0.999
     deadline_s: PositiveFloat
     drain_s: PositiveFloat
     worker_start_s: PositiveFloat

@@ -27,6 +27,7 @@ from serving.answers import FORMATS, json_answer, refusal, transcription
 from serving.audio import MAX_UPLOAD_BYTES, Audio, decode
 from serving.calls import CLIENT_GONE_STATUS, Call, Desk
 from serving.cascade import Cascade, Heard
+from serving.exposition import Exposition
 from serving.forms import parse, read_body
 from serving.ingress import check_language, terms_of, trace_of
 from serving.link import ServingFailure
@@ -69,12 +70,19 @@ def client_of(request: Request | WebSocket) -> str:
 class Api:
     """The handlers."""
 
-    def __init__(self, desk: Desk, shadow: Shadow, status: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        shadow: Shadow,
+        exposition: Exposition,
+        status: Callable[[], Awaitable[dict[str, Any]]],
+    ) -> None:
         self._desk = desk
         self._shadow = shadow
         self.cascade = Cascade(desk)
+        self._exposition = exposition
         self._status = status
-        self._documents = documents()
+        self._documents = documents(desk.windows.promised)
         self._decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
 
     def application(self) -> Starlette:
@@ -131,7 +139,7 @@ class Api:
             desk.family(form.one("model")),
             caller,
             mode="http",
-            request_id=name,
+            trace=request.state.trace,
             sent_session=request.headers.get("x-soundcheck-session", ""),
             sent_labels=labels,
             client=client_of(request),
@@ -231,12 +239,7 @@ class Api:
         return json_answer({"ready": ready, "families": settled}, status=200 if ready else 503)
 
     async def _metrics(self, _: Request) -> Response:
-        metrics = self._desk.metrics
-        metrics.telemetry_dropped.set(self._desk.recorder.dropped)
-        for family in self._desk.families.values():
-            for worker in family.pool.workers():
-                metrics.worker_ready.labels(family.name, worker.digest[:12]).set(worker.state == "ready")
-        return Response(metrics.render(), media_type="text/plain; version=0.0.4")
+        return Response(await self._exposition.render(), media_type="text/plain; version=0.0.4")
 
     async def _document(self, request: Request) -> Response:
         content = self._documents[request.url.path.removeprefix("/")]

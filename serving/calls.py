@@ -20,7 +20,7 @@ from contracts.serving_api import STATUS, ApiError
 from contracts.telemetry import ClientEvent
 from serving.bundles import Loaded
 from serving.frames import Priority
-from serving.ingress import Caller, Keys, LabelBook, Pseudonyms, Terms, session
+from serving.ingress import Caller, Keys, LabelBook, Pseudonyms, Terms, Trace, session
 from serving.limits import Limiter
 from serving.link import Answer, Heard, ServingFailure
 from serving.metrics import Metrics
@@ -29,6 +29,7 @@ from serving.preprocess import Acoustics
 from serving.redaction import leaks, redact, redact_words
 from serving.router import Family
 from serving.telemetry import Recorder
+from serving.tracing import Timing, Tracer
 from serving.windows import Windows
 
 RETRY_AFTER_S = 1.0
@@ -46,7 +47,7 @@ class Call:
     what that took, which `queue_ms` and `infer_ms` include and the stable model's price does not.
     """
 
-    request_id: str
+    trace: Trace
     mode: str
     family: Family
     table: RouteTable
@@ -54,6 +55,7 @@ class Call:
     worker: Worker
     labels: dict[str, str]
     session_id: str
+    admitted: float = 0.0
     began: float = field(default_factory=time.monotonic)
     deadline_s: float = 30.0
     priority: Priority = "interactive"
@@ -81,6 +83,11 @@ class Call:
     first_answer: Answer | None = None
     spent_ms: float = 0.0
     spent_usd: float = 0.0
+
+    @property
+    def request_id(self) -> str:
+        """What the request is called: its trace id."""
+        return self.trace.request_id
 
     @property
     def bundle(self) -> Digest:
@@ -174,6 +181,7 @@ class Desk:
         metrics: Metrics,
         windows: Windows,
         deadline_s: float,
+        tracer: Tracer | None = None,
         limiter: Limiter | None = None,
         no_partials_at: float | None = None,
     ) -> None:
@@ -182,6 +190,7 @@ class Desk:
         self.recorder = recorder
         self.metrics = metrics
         self.windows = windows
+        self.tracer = tracer
         self.deadline_s = deadline_s
         self.no_partials_at = no_partials_at
         self._limiter = limiter or Limiter(None)
@@ -210,17 +219,18 @@ class Desk:
         caller: Caller,
         *,
         mode: str,
-        request_id: str,
+        trace: Trace,
         sent_session: str,
         sent_labels: Mapping[str, str],
         client: str,
         terms: Terms,
     ) -> Call:
         """Label and route a request of a known caller; ServingFailure `no_stable` or `withdrawn`."""
+        admitted = time.monotonic()
         labels = self._labels.labels(sent_labels, caller)
         session_id = session(sent_session, caller, client)
         table, chosen, worker = family.choose(labels, session_id)
-        call = Call(request_id, mode, family, table, chosen, worker, labels, session_id)
+        call = Call(trace, mode, family, table, chosen, worker, labels, session_id, admitted=admitted)
         call.priority, call.deadline_s = terms
         if mode == "stream" or chosen.degraded == "smaller":
             call.degraded = chosen.degraded
@@ -294,6 +304,8 @@ class Desk:
         }
         self.metrics.request(row)
         self.windows.record(row)
+        if self.tracer is not None:
+            self.tracer.record(row, call.trace, Timing(call.trace.arrived, call.admitted, call.began))
         self.recorder.record(row)
 
     def event(self, event: ClientEvent) -> None:

@@ -38,10 +38,12 @@ from registry.store import Store, open_store
 from serving.api import Api
 from serving.bundles import Loaded, describe, given
 from serving.calls import Desk
+from serving.exposition import Exposition
 from serving.ingress import Keys, Pseudonyms, salt
 from serving.lifetime import end_with_parent
 from serving.limits import Limiter
 from serving.metrics import Metrics
+from serving.objectives import Objectives
 from serving.pool import WORKER_COMMAND, WorkerSettings
 from serving.presence import announce, withdraw
 from serving.proving import Prover
@@ -49,6 +51,7 @@ from serving.queues import Limits
 from serving.router import Family, pinned
 from serving.shadow import Shadow
 from serving.telemetry import Recorder
+from serving.tracing import Tracer
 from serving.windows import Windows
 
 log = logging.getLogger(__name__)
@@ -62,7 +65,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 class Settings:
     """How a gateway runs; seconds, counts.
 
-    `serve` pins families to a bundle's folder or digest; `parent` is a process whose death ends this one (0: none).
+    `serve` pins families to a bundle's folder or digest; `latency_budgets` are (family, milliseconds, share of answers
+    that take no longer); `traces` is an OTLP/HTTP collector; `parent` is a process whose death ends this one (0: none).
     """
 
     home: Path
@@ -81,12 +85,21 @@ class Settings:
     batch_wait_ms: float = 0.0
     no_partials_at: float | None = None
     rate: RateLimit | None = None
+    traces: str | None = None
+    availability: float = Objectives().availability
+    latency_budgets: tuple[tuple[str, float, float], ...] = ()
     deadline_s: float = 30.0
     drain_s: float = 30.0
     worker_start_s: float = 60.0
     threads: int = 1
     parent: int = 0
     worker_command: Sequence[str] = WORKER_COMMAND
+
+    def objectives(self) -> dict[str, Objectives]:
+        """What each family promises."""
+        budgets = {family: (budget_ms, share) for family, budget_ms, share in self.latency_budgets}
+        families = (*self.families, *(family for family, _ in self.serve))
+        return {family: Objectives(self.availability, *budgets.get(family, ())) for family in families}
 
 
 def _replace(path: Path, text: str) -> None:
@@ -106,9 +119,11 @@ class Gateway:
         self._pinned: dict[str, Path | Digest] = {}
         for family, bundle in settings.serve:
             self._pinned[family] = bundle if _DIGEST.fullmatch(bundle) else Path(bundle)
-        self.metrics = Metrics()
+        promised = settings.objectives()
+        self.metrics = Metrics(promised)
         self.recorder = Recorder(home / "telemetry")
-        self.windows = Windows()
+        self.windows = Windows(promised)
+        self.tracer = Tracer(settings.traces) if settings.traces else None
         workers = WorkerSettings(
             sockets=sockets,
             command=settings.worker_command,
@@ -135,13 +150,14 @@ class Gateway:
             recorder=self.recorder,
             metrics=self.metrics,
             windows=self.windows,
+            tracer=self.tracer,
             deadline_s=settings.deadline_s,
             limiter=Limiter(settings.rate),
             no_partials_at=settings.no_partials_at,
         )
         self.shadow = Shadow(self.desk)
         self.prover = Prover(self.families.values(), self._announce)
-        self.api = Api(self.desk, self.shadow, self._status)
+        self.api = Api(self.desk, self.shadow, Exposition(self.desk, home), self._status)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -219,6 +235,8 @@ class Gateway:
         await self.api.cascade.close()
         await asyncio.gather(*(family.pool.close() for family in self.families.values()))
         await asyncio.to_thread(self.recorder.close)
+        if self.tracer is not None:
+            await asyncio.to_thread(self.tracer.close)
         withdraw(self.settings.home)
 
 
@@ -306,6 +324,15 @@ def _pin(text: str) -> tuple[str, str]:
     return family, bundle
 
 
+def _budget(text: str) -> tuple[str, float, float]:
+    try:
+        family, promise = text.split("=")
+        budget_ms, share = map(float, promise.split("@"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not FAMILY=MS@SHARE") from None
+    return family, budget_ms, share
+
+
 def _rate(text: str) -> RateLimit:
     try:
         per_s, burst = text.split(":")
@@ -345,10 +372,18 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
         "--no-partials-at", type=float, help="share of a full queue from which streams send finals alone"
     )
     parser.add_argument("--rate", type=_rate, help="PER_S:BURST: how often each key may ask")
+    parser.add_argument("--traces", help="OTLP/HTTP collector that gets spans, like http://localhost:4318")
+    parser.add_argument(
+        "--availability", type=float, default=Settings.availability, help="share of requests that must be answered"
+    )
+    parser.add_argument(
+        "--latency-budget", action="append", default=[], type=_budget, help="FAMILY=MS@SHARE: answers are that fast"
+    )
     options = vars(parser.parse_args(arguments))
     return Settings(
         families=tuple(options.pop("family")),
         serve=tuple(options.pop("serve")),
+        latency_budgets=tuple(options.pop("latency_budget")),
         store_url=options.pop("store"),
         **options,
     )

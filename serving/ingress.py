@@ -41,12 +41,16 @@ PRIORITIES: tuple[Priority, ...] = ("interactive", "batch")
 
 
 class Trace(NamedTuple):
-    """A request's place in a W3C trace: its id (32 hexadecimal characters), who called, and the gateway's own span."""
+    """A request's place in a W3C trace: its id (32 hexadecimal characters), who called, and the gateway's own span.
+
+    `arrived` is when it came, in seconds on the monotonic clock.
+    """
 
     request_id: str
     parent: str
     span: str
     flags: str
+    arrived: float
 
     @property
     def traceparent(self) -> str:
@@ -118,11 +122,11 @@ class Keys:
 
 def trace_of(traceparent: str) -> Trace:
     """The trace that a W3C `traceparent` names, or a new one where it is missing or malformed."""
-    span = secrets.token_hex(8)
+    span, arrived = secrets.token_hex(8), time.monotonic()
     match = _TRACEPARENT.fullmatch(traceparent.strip())
     if match and match["trace"] != "0" * 32 and match["parent"] != "0" * 16:
-        return Trace(match["trace"], match["parent"], span, match["flags"])
-    return Trace(secrets.token_hex(16), "", span, "01")
+        return Trace(match["trace"], match["parent"], span, match["flags"], arrived)
+    return Trace(secrets.token_hex(16), "", span, "01", arrived)
 
 
 def terms_of(headers: Mapping[str, str], deadline_s: float) -> Terms:

@@ -1,88 +1,158 @@
 """What `/metrics` shows: counts and durations by family and bundle, never by anything a client chose.
 
-Boundary: a registry of its own, so that several gateways can live in one process; no text, key or session in a label.
+Boundary: a registry of its own, so that several gateways can live in one process; serving/exposition.py sets what is
+read at a scrape; serving/alerts.yaml and docs/telemetry.md name the same metrics.
+Invariants: no text, key, session or label of a client is a label here, so the number of series is bounded by the
+bundles that a gateway has served.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from contracts.digest import short
+from serving.objectives import Objectives, judged
 
-_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0, 8.0, 16.0, 32.0)
+SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0, 8.0, 16.0, 32.0)
+STAGE_SECONDS = (0.0001, 0.0003, 0.001, 0.003, *SECONDS)
+BATCHES = (1, 2, 4, 8, 16, 32)
+STAGES = ("preprocess", "queue", "infer", "postprocess")
+PREFIX = "soundcheck_"
+
+_ROUTE = ("family", "bundle", "arm", "mode")
+_BUNDLE = ("family", "bundle")
 
 
 class Metrics:
-    """The gateway's figures."""
+    """The gateway's figures; `objectives` is what each family promises."""
 
-    def __init__(self) -> None:
-        registry = CollectorRegistry()
-        self._registry = registry
-        route = ("family", "bundle", "arm", "mode")
-        self.requests = Counter(
-            "soundcheck_requests", "Requests answered or failed.", (*route, "status", "code"), registry=registry
+    def __init__(self, objectives: Mapping[str, Objectives] | None = None) -> None:
+        self.registry = CollectorRegistry()
+        self._objectives = dict(objectives or {})
+        self._requests()
+        self._promises()
+        self._routing()
+        self._workers()
+
+    # ---- what there is ------------------------------------------------------------------------------------------
+    def _counter(self, name: str, says: str, labels: tuple[str, ...]) -> Counter:
+        return Counter(PREFIX + name, says, labels, registry=self.registry)
+
+    def _gauge(self, name: str, says: str, labels: tuple[str, ...]) -> Gauge:
+        return Gauge(PREFIX + name, says, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, says: str, labels: tuple[str, ...], buckets: tuple[float, ...] = SECONDS
+    ) -> Histogram:
+        return Histogram(PREFIX + name, says, labels, registry=self.registry, buckets=buckets)
+
+    def _requests(self) -> None:
+        self.requests = self._counter(
+            "requests", "Requests answered or failed.", (*_ROUTE, "priority", "status", "code")
         )
-        self.latency = Histogram(
-            "soundcheck_latency_seconds", "Audio complete to answer.", route, registry=registry, buckets=_SECONDS
+        self.refused = self._counter("refused", "Requests refused before they were routed.", ("code",))
+        self.latency = self._histogram("latency_seconds", "Audio complete to answer.", _ROUTE)
+        self.first_partial = self._histogram(
+            "first_partial_seconds", "First audio of a stream to its first partial.", ("family", "bundle", "arm")
         )
-        self.first_partial = Histogram(
-            "soundcheck_first_partial_seconds",
-            "First audio of a stream to its first partial.",
-            ("family", "bundle"),
-            registry=registry,
-            buckets=_SECONDS,
+        self.stage = self._histogram(
+            "stage_seconds", "Time in a stage of a request.", (*_BUNDLE, "stage"), STAGE_SECONDS
         )
-        self.queue = Histogram(
-            "soundcheck_queue_seconds", "Wait for the model.", ("family", "bundle"), registry=registry, buckets=_SECONDS
+        self.batch = self._histogram("batch_size", "Utterances that the model heard at once.", _BUNDLE, BATCHES)
+        self.audio = self._counter("audio_seconds", "Audio heard.", _BUNDLE)
+        self.cost = self._counter("cost_usd", "Compute in US dollars.", ("family", "bundle", "arm"))
+        self.partial_words = self._counter(
+            "partial_words", "Words shown in partials, and those taken back.", ("family", "bundle", "arm", "outcome")
         )
-        self.infer = Histogram(
-            "soundcheck_infer_seconds", "Time in the model.", ("family", "bundle"), registry=registry, buckets=_SECONDS
+        self.open_streams = self._gauge("open_streams", "Streams that are open.", ("family",))
+        self.events = self._counter("client_events", "What clients told about requests.", ("family", "kind"))
+
+    def _promises(self) -> None:
+        self.privacy = self._counter("privacy_errors", "Private runs left in answers.", _BUNDLE)
+        self.objective = self._counter(
+            "objective_requests", "Requests that count for an objective.", ("family", "objective")
         )
-        self.refused = Counter(
-            "soundcheck_refused", "Requests refused before they were routed.", ("code",), registry=registry
+        self.objective_bad = self._counter("objective_bad", "Those of them that are bad.", ("family", "objective"))
+        self.objective_budget = self._gauge(
+            "objective_budget_ratio", "Share of requests that may be bad.", ("family", "objective")
         )
-        self.audio = Counter("soundcheck_audio_seconds", "Audio heard.", ("family", "bundle"), registry=registry)
-        self.privacy = Counter(
-            "soundcheck_privacy_errors", "Private runs left in answers.", ("family", "bundle"), registry=registry
+        for family, promised in self._objectives.items():
+            for objective, budget in promised.budgets().items():
+                self.objective_budget.labels(family, objective).set(budget)
+                # A counter that begins at 1 has not grown: rate() needs the 0.
+                self.objective.labels(family, objective)
+                self.objective_bad.labels(family, objective)
+
+    def _routing(self) -> None:
+        self.route_version = self._gauge("route_version", "Route table served.", ("family",))
+        self.store_errors = self._counter("store_errors", "Looks at a pointer that failed.", ("family",))
+        self.canary_weight = self._gauge("canary_weight_ratio", "Share of traffic.", ("family", "bundle", "stage"))
+        self.canary_looked = self._gauge(
+            "canary_looked_at_seconds", "When the judge last looked, or the table was moved (epoch).", ("family",)
         )
-        self.open_streams = Gauge("soundcheck_open_streams", "Streams that are open.", ("family",), registry=registry)
-        self.route_version = Gauge("soundcheck_route_version", "Route table served.", ("family",), registry=registry)
-        self.worker_ready = Gauge(
-            "soundcheck_worker_ready", "1 while a worker answers.", ("family", "bundle"), registry=registry
-        )
-        self.worker_restarts = Counter(
-            "soundcheck_worker_restarts", "Workers that died.", ("family", "bundle"), registry=registry
-        )
-        self.shadow_dropped = Counter(
-            "soundcheck_shadow_dropped", "Shadow copies not made.", ("family",), registry=registry
-        )
-        self.cascade = Counter(
-            "soundcheck_cascade",
+        self.degraded = self._gauge("degraded", "1 while the route table degrades stable.", ("family", "mode"))
+        self.degraded_requests = self._counter("degraded_requests", "Requests served with less.", ("family", "mode"))
+        self.cascade = self._counter(
+            "cascade",
             "Requests of cascades: small, escalated, skipped; audited, audit_dropped; mistake (audits that differ).",
             ("family", "outcome"),
-            registry=registry,
         )
-        self.store_errors = Counter(
-            "soundcheck_store_errors", "Looks at a pointer that failed.", ("family",), registry=registry
+        self.shadow_dropped = self._counter("shadow_dropped", "Shadow copies not made.", ("family",))
+        self.shadow_words = self._counter(
+            "shadow_words", "Words of answers that a shadow heard too, and edits between both.", ("family", "outcome")
         )
-        self.events = Counter(
-            "soundcheck_client_events", "What clients told about requests.", ("family", "kind"), registry=registry
-        )
-        self.telemetry_dropped = Gauge("soundcheck_telemetry_dropped", "Rows lost.", registry=registry)
 
-    def request(self, row: dict[str, object]) -> None:
+    def _workers(self) -> None:
+        self.worker_ready = self._gauge("worker_ready", "1 while a worker answers.", _BUNDLE)
+        self.worker_restarts = self._counter("worker_restarts", "Workers that died.", _BUNDLE)
+        self.worker_waiting = self._gauge(
+            "worker_waiting", "Utterances that wait for a worker.", (*_BUNDLE, "priority")
+        )
+        self.worker_streams = self._gauge("worker_streams", "Streams open on a worker.", _BUNDLE)
+        self.worker_load = self._gauge("worker_load_ratio", "How full a worker's fullest queue is.", _BUNDLE)
+        self.worker_memory = self._gauge("worker_peak_memory_bytes", "Most memory a worker has had.", _BUNDLE)
+        self.asked = (
+            self.worker_ready, self.worker_waiting, self.worker_streams, self.worker_load, self.worker_memory,
+            self.canary_weight, self.canary_looked, self.degraded,
+        )  # fmt: skip
+        """Gauges that are set anew at each scrape, so that what is gone is not shown."""
+        self.retries = self._counter("retries", "Requests that were heard again after their worker died.", _BUNDLE)
+
+    # ---- what happens -------------------------------------------------------------------------------------------
+    def request(self, row: Mapping[str, Any]) -> None:
         """Count one telemetry row."""
-        family, bundle = str(row["family"]), short(str(row["bundle"]))
-        route = (family, bundle, str(row["arm"]), str(row["mode"]))
-        self.requests.labels(*route, str(row["status"]), str(row["error_code"])).inc()
-        self.privacy.labels(family, bundle).inc(_number(row["privacy_errors"]))
+        family, bundle, arm = str(row["family"]), short(str(row["bundle"])), str(row["arm"])
+        route = (family, bundle, arm, str(row["mode"]))
+        self.requests.labels(*route, str(row["priority"]), str(row["status"]), str(row["error_code"])).inc()
+        self.privacy.labels(family, bundle).inc(row["privacy_errors"])
+        self.cost.labels(family, bundle, arm).inc(row["cost_usd"])
+        self.retries.labels(family, bundle).inc(row["retries"])
+        for objective, bad in judged(row, self._objectives.get(family, Objectives())).items():
+            self.objective.labels(family, objective).inc()
+            self.objective_bad.labels(family, objective).inc(bad)
         if row["status"] == 200:
-            self.latency.labels(*route).observe(_number(row["latency_ms"]) / 1000)
-            self.queue.labels(family, bundle).observe(_number(row["queue_ms"]) / 1000)
-            self.infer.labels(family, bundle).observe(_number(row["infer_ms"]) / 1000)
-            self.audio.labels(family, bundle).inc(_number(row["audio_s"]))
+            self._answered(row, route)
         if row["first_partial_ms"] is not None:
-            self.first_partial.labels(family, bundle).observe(_number(row["first_partial_ms"]) / 1000)
+            self.first_partial.labels(family, bundle, arm).observe(row["first_partial_ms"] / 1000)
+        if row["degraded"] != "no":
+            self.degraded_requests.labels(family, row["degraded"]).inc()
+        if row.get("shadow_words") is not None:
+            self.shadow_words.labels(family, "heard").inc(row["shadow_words"])
+            self.shadow_words.labels(family, "edited").inc(row["shadow_edits"])
+
+    def _answered(self, row: Mapping[str, Any], route: tuple[str, str, str, str]) -> None:
+        family, bundle, arm, _ = route
+        self.latency.labels(*route).observe(row["latency_ms"] / 1000)
+        for stage in STAGES:
+            self.stage.labels(family, bundle, stage).observe(row[f"{stage}_ms"] / 1000)
+        self.batch.labels(family, bundle).observe(row["batch"])
+        self.audio.labels(family, bundle).inc(row["audio_s"])
+        if row["partial_words"]:
+            self.partial_words.labels(family, bundle, arm, "shown").inc(row["partial_words"])
+            self.partial_words.labels(family, bundle, arm, "taken_back").inc(row["unstable_words"])
 
     def event(self, family: str, kind: str) -> None:
         """Count what a client told."""
@@ -90,8 +160,4 @@ class Metrics:
 
     def render(self) -> bytes:
         """The text exposition."""
-        return generate_latest(self._registry)
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+        return generate_latest(self.registry)

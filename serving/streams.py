@@ -70,7 +70,7 @@ async def converse(websocket: WebSocket, desk: Desk, shadow: Shadow, labels: Map
             family,
             caller,
             mode="stream",
-            request_id=trace.request_id,
+            trace=trace,
             sent_session=start.session or websocket.headers.get("x-soundcheck-session", ""),
             sent_labels=_labels(start, labels),
             client=client,

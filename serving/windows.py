@@ -189,7 +189,7 @@ class Windows:
     def __init__(
         self, objectives: Mapping[str, Objectives] | None = None, clock: Callable[[], float] | None = None
     ) -> None:
-        self._objectives = dict(objectives or {})
+        self.promised = dict(objectives or {})
         self._clock = clock or _anchored()
         self._lock = threading.Lock()
         self._buckets: OrderedDict[int, dict[tuple[str, Place], Cell]] = OrderedDict()
@@ -255,7 +255,7 @@ class Windows:
     # ---- what is said -------------------------------------------------------------------------------------------
     def objectives(self, family: str) -> Objectives:
         """What the family promises; availability alone where nothing was said."""
-        return self._objectives.get(family, Objectives())
+        return self.promised.get(family, Objectives())
 
     def now(self, family: str, *, span_s: int = 60) -> tuple[Window, ...]:
         """The last `span_s` seconds, one window a bundle, arm and slice."""

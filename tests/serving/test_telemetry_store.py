@@ -39,7 +39,9 @@ def test_rows_and_probe_events_are_joined(tmp_path: Path) -> None:
     recorder.close()
     rows = read(tmp_path, "tiny", 0.0)
     assert list(rows.columns) == list(COLUMNS)
-    assert list(COLUMNS)[: len(TelemetryRow.model_fields)] == list(TelemetryRow.model_fields) == list(contract_columns())
+    assert (
+        list(COLUMNS)[: len(TelemetryRow.model_fields)] == list(TelemetryRow.model_fields) == list(contract_columns())
+    )
     user, shadow, other = (rows.iloc[index] for index in range(3))
     assert (user["errors"], user["words"], user["accent"], user["device"]) == (1, 4, "us", "phone")
     assert (shadow["arm"], shadow["accent"], shadow["shadow_edits"]) == ("shadow", "us", 1)

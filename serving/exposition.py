@@ -1,0 +1,115 @@
+"""`GET /metrics`: what is counted as it happens, and what is asked at the scrape: workers, tables, canaries, telemetry.
+
+Boundary: asks the workers over their sockets, reads HOME/run/canary/FAMILY.json.
+Invariants: a worker that does not answer delays a scrape by at most ASK_S; what is no longer served is no longer shown;
+a scrape answers whatever is wrong with what it asks about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from contracts.digest import short
+from contracts.live import PROGRESS
+from serving.calls import Desk
+from serving.metrics import PREFIX
+from serving.pool import Worker
+from serving.router import Family
+from serving.telemetry import Recorder
+
+log = logging.getLogger(__name__)
+
+ASK_S = 1.0
+_MEGABYTE = 1e6
+
+
+class _Telemetry:
+    """The recorder's own counts, read when they are asked for."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def collect(self) -> Iterable[Metric]:
+        """Rows written, lost and waiting."""
+        recorder = self._recorder
+        yield CounterMetricFamily(f"{PREFIX}telemetry_written", "Rows written.", value=recorder.written)
+        yield CounterMetricFamily(f"{PREFIX}telemetry_dropped", "Rows lost.", value=recorder.dropped)
+        yield GaugeMetricFamily(f"{PREFIX}telemetry_waiting", "Rows not written yet.", value=recorder.waiting)
+
+
+class Exposition:
+    """What `/metrics` of one gateway answers with."""
+
+    def __init__(self, desk: Desk, home: Path) -> None:
+        self._desk = desk
+        self._progress = home / PROGRESS
+        desk.metrics.registry.register(_Telemetry(desk.recorder))
+
+    async def render(self) -> bytes:
+        """The text exposition, as of now."""
+        families = list(self._desk.families.values())
+        workers = [(family.name, worker) for family in families for worker in family.pool.workers()]
+        looked = await asyncio.to_thread(self._looked, [family.name for family in families])
+        said = await asyncio.gather(*(_ask(worker) for _, worker in workers))
+        metrics = self._desk.metrics
+        for gauge in metrics.asked:
+            gauge.clear()
+        for (name, worker), statistics in zip(workers, said, strict=True):
+            self._worker(name, worker, statistics)
+        for family in families:
+            self._table(family, looked.get(family.name, 0.0))
+        return metrics.render()
+
+    def _worker(self, family: str, worker: Worker, said: dict[str, float]) -> None:
+        metrics, bundle = self._desk.metrics, short(worker.digest)
+        metrics.worker_ready.labels(family, bundle).set(worker.state == "ready")
+        metrics.worker_restarts.labels(family, bundle)
+        metrics.privacy.labels(family, bundle)
+        if said:
+            metrics.worker_waiting.labels(family, bundle, "interactive").set(said["waiting"])
+            metrics.worker_waiting.labels(family, bundle, "batch").set(said["batch_waiting"])
+            metrics.worker_streams.labels(family, bundle).set(said["streams"])
+            metrics.worker_load.labels(family, bundle).set(said["load"])
+            metrics.worker_memory.labels(family, bundle).set(said["peak_memory_mb"] * _MEGABYTE)
+
+    def _table(self, family: Family, looked_s: float) -> None:
+        metrics, table = self._desk.metrics, family.table
+        if table is None:
+            return
+        if table.canary is not None:
+            bundle = short(table.canary.bundle)
+            metrics.canary_weight.labels(family.name, bundle, table.canary.stage).set(table.canary.weight)
+            metrics.canary_looked.labels(family.name).set(max(looked_s, _epoch_s(table.moved_at)))
+        if table.degradation is not None:
+            metrics.degraded.labels(family.name, table.degradation.mode).set(1)
+
+    def _looked(self, families: Iterable[str]) -> dict[str, float]:
+        """When the judge of each family's canary last looked (seconds since the epoch)."""
+        found = {}
+        for family in families:
+            try:
+                found[family] = _epoch_s(json.loads((self._progress / f"{family}.json").read_bytes())["looked_at"])
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                log.warning("%s: the canary's progress could not be read: %s", family, type(error).__name__)
+        return found
+
+
+async def _ask(worker: Worker) -> dict[str, float]:
+    try:
+        async with asyncio.timeout(ASK_S):
+            return await worker.statistics()
+    except TimeoutError:
+        return {}
+
+
+def _epoch_s(timestamp: str) -> float:
+    return datetime.fromisoformat(timestamp).timestamp() if timestamp else 0.0
