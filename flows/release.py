@@ -6,7 +6,7 @@ goes on where it stopped when it is run again.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from prefect import flow
 from prefect.runtime import flow_run
@@ -15,16 +15,17 @@ from prefect.states import Completed, Failed
 from contracts.digest import Digest
 from contracts.errors import SoundcheckError
 from contracts.policy import FamilyPolicy
+from flows.canary import canary
 from flows.housekeeping import bury_dead_runs
+from flows.observing import observed_context
 from flows.parameters import Family
-from flows.wiring import open_context
 from operations import pointer
-from operations.context import Announce, Context, Progress
+from operations.canary import find, must_be_approved_first
+from operations.context import Context
 from operations.gate import Stopped
 from operations.release import already_released, exclusive, finish
 from registry.documents import get_document
 from tasks import approve
-from tasks.canary import canary
 from tasks.capture import capture
 from tasks.gate import gate
 from tasks.package import package
@@ -35,18 +36,11 @@ from tasks.stage import stage
 
 ALREADY = "this payload was already released under this policy; nothing was done again"
 
-_watchers: list[tuple[Progress, Announce]] = []
-
-
-def observe(progress: Progress, announce: Announce) -> None:
-    """Where a release in this process shows how far it is; a flow's parameters are its form, so it is not one."""
-    _watchers[:] = [(progress, announce)]
-
 
 @flow(name="release", flow_run_name="release {family} {candidate}", persist_result=False)
 def release(family: Family, candidate: str = "latest") -> Any:
     """Release a candidate of a family: its folder, its version, or `latest`."""
-    context = open_context(*(_watchers[-1] if _watchers else ()))
+    context = observed_context()
     name = Family(family).value
     try:
         with exclusive(context, name):
@@ -72,13 +66,22 @@ def _run(context: Context, family: str, candidate: str) -> tuple[Digest, str]:
         gated = gate(context, family, captured, scored)
         packaged = package(context, family, captured, registered, scored, gated)
         staged = stage(context, family, captured, packaged)
-        watched = canary(context, family, captured, packaged, staged)
-        steps = {**scored, **gated, **packaged, **staged, **watched}
-        version = context.ledger(family).state().releases[identity].version
-        evidence = approve.request(context, family, captured, steps, version)
-        policy = get_document(context.store, FamilyPolicy, captured["policy"])
-        approve.wait(context, policy, identity, evidence)
-        promote(context, family, captured, evidence)
+        steps = {**scored, **gated, **packaged, **staged}
+        if must_be_approved_first(find(context, family, identity)):
+            shadowed = cast(Digest, canary(family=Family(family), release=identity, shadow_only=True))
+            _approved(context, family, captured, {**steps, "canary_report": shadowed})
+        watched = cast(Digest, canary(family=Family(family), release=identity))
+        promote(context, family, captured, _approved(context, family, captured, {**steps, "canary_report": watched}))
     finally:
         finish(context, family, identity, {})
+    version = context.ledger(family).state().releases[identity].version
     return identity, f"{family} {version} is stable"
+
+
+def _approved(context: Context, family: str, captured: dict[str, Digest], steps: dict[str, Digest]) -> Digest:
+    """The digest of evidence that people said yes to; they are asked once."""
+    identity = captured["release"]
+    version = context.ledger(family).state().releases[identity].version
+    evidence: Digest = approve.request(context, family, captured, steps, version)
+    approve.wait(context, get_document(context.store, FamilyPolicy, captured["policy"]), identity, evidence)
+    return evidence

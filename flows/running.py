@@ -16,6 +16,7 @@ from prefect.flow_runs import resume_flow_run
 
 from flows import release as release_flow
 from flows.housekeeping import release_runs
+from flows.observing import observe
 from flows.parameters import Family
 from flows.wiring import open_context
 from operations.context import Announce, Context, Progress
@@ -50,7 +51,7 @@ class Ended(NamedTuple):
 
 def run_release(family: str, candidate: str, known: Addresses, progress: Progress, announce: Announce) -> Ended:
     """Run the flow here and gather its outcome; an error that is not the release's verdict is raised."""
-    release_flow.observe(progress, announce)
+    observe(progress, announce)
     state = cast(State[Any], release_flow.release(family=Family(family), candidate=candidate, return_state=True))
     result = state.result(raise_on_failure=False)
     if isinstance(result, Exception) and not isinstance(result, Stopped):

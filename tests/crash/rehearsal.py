@@ -21,10 +21,10 @@ import pandas as pd
 from contracts.digest import Digest, sha256_file
 from contracts.policy import FamilyPolicy
 from contracts.reports import Check, LoadFigures, Quantiles, TimingReport
-from monitoring.canary import Judgement
 from operations import keys, pointer
 from operations.approve import evidence, outcome, record
 from operations.canary import canary
+from operations.canary_watch import Seen
 from operations.capture import capture
 from operations.context import Context
 from operations.gate import gate
@@ -199,7 +199,7 @@ def remembered(answers: Answers) -> Iterator[None]:
         patches.enter_context(patch("operations.score.timing_report", _timed))
         patches.enter_context(patch("operations.stage.start_gateway", _no_gateway))
         patches.enter_context(patch("operations.stage.Replay", _Replay))
-        patches.enter_context(patch("operations.canary._watch", _pleased))
+        patches.enter_context(patch("operations.canary_watch.Watch.until_decided", _pleased))
         yield
 
 
@@ -289,5 +289,5 @@ class _Replay:
         return 0.0
 
 
-def _pleased(*_: Any) -> Judgement:
-    return Judgement("promote", ("a rehearsal",), (), 12, 12)
+def _pleased(*_: Any) -> Seen:
+    return Seen("promote", ("a rehearsal",), (), 12, 12)

@@ -1,0 +1,505 @@
+"""R7 as a step: stages, restarts, what ends a canary at once, and what missing evidence leads to (faults 37 to 45)."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+import serving.telemetry
+from contracts.errors import DependencyFailed, Refused, WrongCall
+from contracts.routing import SliceRule
+from monitoring.canary import Judgement
+from operations import canary, canary_watch, pointer
+from operations.canary_judge import Judge
+from registry.store.memory import Crash, FaultKind
+from tests.operations.canary_world import BUNDLE, FAMILY, STABLE, World, say
+
+PROMOTE = say("promote")
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def stop_now(*_: Any, **__: Any) -> NoReturn:
+    raise Killed
+
+
+def away(*_: Any, **__: Any) -> NoReturn:
+    raise DependencyFailed("it is away", got="process 7 at version 1")
+
+
+@contextmanager
+def status_server(answer: dict[str, Any]) -> Iterator[str]:
+    """A gateway that answers `/v1/status` with this."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(tmp_path, monkeypatch)
+
+
+def after(looks: int, then: Judgement) -> Any:
+    """A judge that goes on for so many looks of a stage, and then says this."""
+    seen: dict[str, int] = {}
+
+    def answer(_: World, stage: str) -> Judgement:
+        seen[stage] = seen.get(stage, 0) + 1
+        return then if seen[stage] > looks else say("continue")
+
+    return answer
+
+
+# ---- the way through ------------------------------------------------------------------------------------------------
+def test_each_stage_is_one_move_and_a_canary_that_held_stays_routed(world: World) -> None:
+    world.answer = after(2, PROMOTE)
+    report = world.canary()
+    assert [(stage.stage, stage.decision) for stage in report.stages] == [
+        ("shadow", "promote"), ("cohort", "promote"), ("wide", "promote"),
+    ]  # fmt: skip
+    assert [stage.route_version for stage in report.stages] == [2, 3, 4]
+    assert (report.decision, report.verdict.value.value) == ("promote", "pass")
+    assert world.table is not None
+    assert world.table.canary is not None
+    assert (world.table.version, world.table.canary.stage) == (4, "wide")
+    assert all(table.warm == ("9" * 64,) for table in world.tables), "R7.5: what is warm stays warm"
+
+
+def test_a_first_release_is_probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, monkeypatch, first=True)
+    world.answer = after(1, PROMOTE)
+    assert [stage.stage for stage in world.canary().stages] == ["probe"]
+
+
+def test_a_good_candidate_is_promoted_on_real_telemetry(world: World) -> None:
+    world.sessions, world.step_s = 12, 5
+    report = world.canary()
+    assert report.decision == "promote", report.verdict
+    assert all(stage.canary_sessions >= 12 for stage in report.stages)
+
+
+def test_the_cohort_is_compared_with_its_own_stable_traffic(world: World) -> None:
+    world.answer = after(8, PROMOTE)
+    world.canary()
+    cohort = [rows for rows in world.asked if set(rows["route_version"]) == {3}][-1]
+    assert set(cohort["tenant"]) == {"internal"}
+    assert set(cohort["arm"]) == {"stable", "canary"}
+    wide = world.asked[-1]
+    assert set(wide["tenant"]) == {"internal", "acme", "globex"}
+
+
+def test_shadow_copies_stand_for_the_canary_on_the_same_audio(world: World) -> None:
+    world.answer = after(3, PROMOTE)
+    world.canary()
+    shadow = [rows for rows in world.asked if set(rows["route_version"]) == {2}][-1]
+    arms = {arm: set(part["request_id"]) for arm, part in shadow.groupby("arm")}
+    assert arms["canary"] == arms["stable"]
+
+
+# ---- restarts -------------------------------------------------------------------------------------------------------
+def test_fault_45_a_controller_that_was_restarted_goes_on_with_its_stage(world: World) -> None:
+    """Its deadline counts from the first move, its sessions count, and no stage is moved to twice."""
+    world.answer = after(2, PROMOTE)
+    world.script[4] = stop_now
+    with pytest.raises(Killed):
+        world.canary()
+    assert world.table is not None
+    began, version = world.events("canary_stage")[-1].at, world.table.version
+    world.now += timedelta(seconds=60)
+    world.restart()
+    report = world.canary()
+    assert [stage.route_version for stage in report.stages] == [2, 3, 4]
+    assert report.stages[1].started_at == began
+    assert report.stages[1].duration_s > 60
+    assert version == 3
+    assert [table.version for table in world.tables] == sorted({table.version for table in world.tables})
+
+
+def test_fault_45_killed_at_any_call_of_the_store_the_rerun_converges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def whole(world: World) -> World:
+        world.answer, world.sessions = after(0, PROMOTE), 0
+        return world
+
+    clean = whole(World(tmp_path / "clean", monkeypatch))
+    before = clean.store.calls
+    wanted = clean.canary()
+    for call in range(1, clean.store.calls - before + 1):
+        kind = (FaultKind.CRASH_BEFORE, FaultKind.CRASH_AFTER)[call % 2]
+        world = whole(World(tmp_path / str(call), monkeypatch))
+        world.store.inject(call, kind)
+        with suppress(Crash):
+            world.canary()
+        world.restart()
+        report = world.canary()
+        assert [stage.route_version for stage in report.stages] == [2, 3, 4], (call, kind)
+        assert report.decision == wanted.decision == "promote"
+        assert world.table is not None
+        assert world.table.version == 4, (call, kind)
+        assert len([event for event in world.events("canary") if event.outcome == "complete"]) == 1
+
+
+def test_a_rollback_that_died_before_its_move_is_made_by_the_rerun(world: World) -> None:
+    """What is decided stands in the ledger before anything is done: no rerun exposes users again."""
+    world.answer = after(1, say("rollback", worse=("overall",)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("operations.canary.withdraw", stop_now)
+        with pytest.raises(Killed):
+            world.canary()
+    assert world.table is not None
+    assert world.table.canary is not None
+    world.restart()
+    looks = len(world.asked)
+    assert world.canary().decision == "rollback"
+    assert len(world.asked) == looks, "nothing was judged again"
+    assert world.is_as_before()
+
+
+def test_a_stage_that_was_held_goes_on_with_the_sessions_it_had(world: World) -> None:
+    """One evidence process over all restarts (U6); stages that held are not run again."""
+    world.answer = lambda world, stage: (
+        PROMOTE if stage == "shadow" else say("hold") if world.sleeps > 6 else say("continue")
+    )
+    assert world.canary().decision == "hold"
+    assert world.is_as_before()
+    held = set(world.asked[-1]["session_id"])
+    assert held
+    world.now += timedelta(hours=2)
+    world.restart()
+    world.answer = after(2, PROMOTE)
+    report = world.canary()
+    assert report.decision == "promote"
+    again = [rows for rows in world.asked if held <= set(rows["session_id"])]
+    assert len(again) > 1, "the sessions of the first attempt are evidence of the second"
+    assert report.stages[0].route_version == 2, "shadow was not run again"
+    assert [event.outcome for event in world.events("canary")] == ["fail", "complete"]
+
+
+# ---- at once --------------------------------------------------------------------------------------------------------
+def test_a_privacy_error_rolls_back_at_once_and_closes_streams(world: World) -> None:
+    """R7.6: no judge is asked."""
+    world.change = lambda row: row | ({"privacy_errors": 1} if row["arm"] == "canary" else {})
+    world.answer = lambda _, stage: PROMOTE if stage == "shadow" else say("continue")
+    report = world.canary()
+    assert report.decision == "rollback"
+    assert "privacy error" in report.verdict.reasons[0]
+    assert report.stages[-1].stage == "cohort"
+    assert report.stages[-1].duration_s <= 3
+    assert world.table is not None
+    assert world.table.closed == (BUNDLE,)
+    assert world.is_as_before()
+
+
+def test_fault_43_a_worker_that_dies_rolls_back_at_once_and_its_streams_drain(world: World) -> None:
+    """R7.6."""
+    world.change = lambda row: row | ({"worker_died": 1} if row["arm"] == "shadow" else {})
+    world.answer = after(50, PROMOTE)
+    report = world.canary()
+    assert (report.decision, report.stages[-1].stage) == ("rollback", "shadow")
+    assert "workers of the canary died over its requests" in report.verdict.reasons[0]
+    assert world.table is not None
+    assert world.table.closed == ()
+    assert world.is_as_before()
+
+
+def test_fault_43_a_crash_loop_that_no_request_sees_is_known_from_the_gateway(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with status_server({"families": {FAMILY: {"workers": {BUNDLE: {"restarts": 3}, STABLE: {"restarts": 0}}}}}) as url:
+        living = {os.getpid(): {"pid": os.getpid(), "url": url, "families": {FAMILY: {"version": 9}}}}
+        monkeypatch.setattr(canary_watch, "gateways", lambda _: living)
+        world.answer = after(50, PROMOTE)
+        report = world.canary()
+    assert report.decision == "rollback"
+    assert report.verdict.reasons == ("workers of the canary died 3 times, as gateways say",)
+
+
+def test_a_death_of_stable_s_worker_is_not_the_canary_s(world: World) -> None:
+    world.change = lambda row: row | ({"worker_died": 1} if row["arm"] == "stable" else {})
+    world.answer = after(1, PROMOTE)
+    assert world.canary().decision == "promote"
+
+
+# ---- partial rollback -----------------------------------------------------------------------------------------------
+def test_a_failing_slice_goes_back_to_stable_and_the_canary_goes_on_elsewhere(world: World) -> None:
+    """R7.4."""
+
+    def answer(world: World, stage: str) -> Judgement:
+        if stage == "cohort" and "phone" in set(world.asked[-1]["device"]):
+            return say("partial_rollback", "device=phone wer: worse", worse=("device=phone",))
+        return say("promote", "fine elsewhere") if len(world.asked[-1]) > 20 else say("continue")
+
+    world.answer = answer
+    report = world.canary()
+    assert [stage.decision for stage in report.stages] == ["promote", "partial_rollback", "promote"]
+    assert report.decision == "partial_rollback"
+    assert report.verdict.reasons == ("device=phone wer: worse", "fine elsewhere")
+    assert [row.slice for row in report.stages[1].evidence] == ["device=phone"]
+    rules = {tuple((rule.label, rule.value, rule.bundle) for rule in table.slice_rules) for table in world.tables}
+    assert rules == {(), (("device", "phone", STABLE),)}
+    phones = [table for table in world.tables if table.slice_rules]
+    assert {table.canary.stage for table in phones if table.canary} == {"cohort", "wide"}
+    assert set(world.asked[-1]["device"]) == {"laptop"}
+    assert world.is_as_before(), "failed evidence never passes: in the end stable serves all"
+
+
+@pytest.mark.parametrize(
+    ("failing", "routable"),
+    [
+        (("device=phone", "tenant=acme", "language=en"), ["device", "tenant", "language"]),
+        (("accent=scottish",), ["device"]),
+    ],
+    ids=["more than two", "not known at request time"],
+)
+def test_what_cannot_be_routed_alone_is_a_whole_rollback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: tuple[str, ...], routable: list[str]
+) -> None:
+    world = World(tmp_path, monkeypatch, routable=routable)
+    world.answer = after(1, say("partial_rollback", worse=failing))
+    report = world.canary()
+    assert (report.decision, report.stages[-1].stage) == ("rollback", "shadow")
+    assert not any(table.slice_rules for table in world.tables)
+    assert world.is_as_before()
+
+
+def test_slices_of_two_stages_count_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, monkeypatch, routable=["device", "tenant"])
+    script = iter([("device=phone",), ("tenant=acme",), ("tenant=globex",)])
+    world.answer = lambda *_: say("partial_rollback", worse=next(script))
+    assert world.canary().decision == "rollback"
+    assert max(len(table.slice_rules) for table in world.tables) == 2
+
+
+def test_a_person_s_slice_rule_stays_and_its_traffic_is_in_neither_arm(world: World) -> None:
+    """B6."""
+    seen = pointer.current(world.context, FAMILY)
+    rule = SliceRule(label="tenant", value="acme", bundle="8" * 64)
+    pointer.move(
+        world.context, FAMILY, seen, stable=STABLE, slice_rules=(rule,), warm=("9" * 64,), actor="p", reason="slice"
+    )
+    world.answer = after(8, PROMOTE)
+    world.canary()
+    assert all("acme" not in set(rows["tenant"]) for rows in world.asked)
+    assert world.table is not None
+    assert world.table.slice_rules == (rule,)
+
+
+def test_an_abort_ends_the_canary_and_the_same_command_may_try_again(world: World) -> None:
+    """B7."""
+    world.answer = after(50, PROMOTE)
+    world.script[3] = lambda: world.announced.append(canary.abort(world.open(world.folder), FAMILY, actor="bert"))
+    report = world.canary()
+    assert report.decision == "hold"
+    assert report.verdict.reasons == ("the canary was taken off: aborted by bert, by bert",)
+    assert world.announced[-1] == "stopped"
+    assert world.is_as_before()
+
+
+# ---- missing evidence -----------------------------------------------------------------------------------------------
+def broken(name: str, value: Any, arm: str = "canary") -> Any:
+    return lambda row: row | ({name: value} if row["arm"] in (arm, "shadow") else {})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda row: row | {"latency_ms": math.inf}, "infinite"),
+        (lambda row: row | {"timestamp": row["timestamp"] + 86_400}, "future"),
+        (lambda row: row | ({"bundle": "0" * 64} if row["arm"] != "stable" else {}), ""),
+        (lambda row: row | {"latency_ms": math.nan}, ""),
+    ],
+    ids=["infinite", "future-dated", "mislabelled", "NaN"],
+)
+def test_fault_37_telemetry_that_cannot_be_trusted_never_promotes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, said: str
+) -> None:
+    world = World(tmp_path, monkeypatch, deadline_s=60)
+    world.change, world.step_s = change, 5
+    report = world.canary()
+    assert report.decision in ("hold", "rollback")
+    assert said in "; ".join(report.verdict.reasons)
+    assert report.stages[-1].duration_s >= 60
+    assert world.is_as_before()
+
+
+def test_fault_38_traffic_that_stops_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, monkeypatch, deadline_s=90)
+    world.step_s = 5
+    world.script[2] = lambda: setattr(world, "sessions", 0.0)
+    report = world.canary()
+    assert (report.decision, report.stages[-1].stage) == ("hold", "shadow")
+    assert report.stages[-1].duration_s >= 90
+    assert world.is_as_before()
+
+
+def test_fault_40_telemetry_that_never_came_rolls_back_and_says_that_no_gateway_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, monkeypatch, deadline_s=40)
+    world.sessions, world.step_s = 0.0, 5
+    report = world.canary()
+    assert report.decision == "rollback"
+    assert report.verdict.reasons[-1] == "no gateway lives"
+
+
+@pytest.mark.parametrize(("since", "decision"), [(0, "rollback"), (3, "hold")])
+def test_fault_40_telemetry_that_cannot_be_read_never_promotes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, since: int, decision: str
+) -> None:
+    """From the start it is telemetry that never came; later, evidence that has not settled (R7.3)."""
+    world = World(tmp_path, monkeypatch, deadline_s=40)
+    world.answer = after(100, PROMOTE)
+    world.step_s = 5
+    real = serving.telemetry.read
+
+    def read(*args: Any) -> Any:
+        if world.sleeps >= since:
+            raise OSError("the disk is away")
+        return real(*args)
+
+    monkeypatch.setattr(serving.telemetry, "read", read)
+    report = world.canary()
+    assert report.decision == decision
+    assert report.verdict.reasons == ("telemetry cannot be read: OSError",)
+    assert world.is_as_before()
+
+
+def test_fault_42_a_judge_that_crashes_never_promotes_and_one_that_recovers_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, monkeypatch, deadline_s=30)
+    world.step_s = 5
+
+    def crash(*_: Any) -> Judgement:
+        raise ZeroDivisionError("private text")
+
+    world.answer = crash
+    report = world.canary()
+    assert report.decision == "rollback"
+    assert report.verdict.reasons == ("the judge failed: ZeroDivisionError",)
+    assert world.is_as_before()
+    other = World(tmp_path / "other", monkeypatch, deadline_s=30)
+    other.answer = lambda world, _: crash() if world.sleeps < 3 else PROMOTE
+    assert other.canary().decision == "promote"
+
+
+def test_fault_42_a_judge_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(canary_watch, "Judge", lambda function: Judge(function, answer_s=0.05))
+    world = World(tmp_path, monkeypatch, deadline_s=30)
+    world.step_s = 5
+    over = threading.Event()
+
+    def hang(*_: Any) -> Judgement:
+        over.wait(60)
+        return PROMOTE
+
+    world.answer = hang
+    report = world.canary()
+    over.set()
+    assert report.decision == "rollback"
+    assert "the judge" in report.verdict.reasons[0]
+    assert "answer" in report.verdict.reasons[0]
+    assert len(world.asked) == 1, "one judge at a time"
+    assert world.is_as_before()
+
+
+def test_a_plan_that_cannot_be_judged_holds_at_once(world: World) -> None:
+    def refuse(*_: Any) -> Judgement:
+        raise WrongCall("a ratio has no denominator", expected="a column")
+
+    world.answer = refuse
+    report = world.canary()
+    assert (report.decision, report.stages[-1].stage) == ("hold", "shadow")
+    assert report.verdict.reasons == ("the plan cannot be judged: a ratio has no denominator",)
+
+
+def test_a_store_that_is_away_while_a_stage_is_watched_stops_no_canary(world: World) -> None:
+    world.answer = after(6, PROMOTE)
+    world.script[2] = lambda: world.store.inject(1, FaultKind.FAIL)
+    assert world.canary().decision == "promote"
+
+
+def test_a_store_that_is_away_when_the_canary_must_end_is_a_failure_that_can_be_resumed(world: World) -> None:
+    world.answer = after(1, say("rollback", worse=("overall",)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("operations.canary.withdraw", away)
+        with pytest.raises(DependencyFailed):
+            world.canary()
+    assert world.canary().decision == "rollback"
+    assert world.is_as_before()
+
+
+def test_a_gateway_that_does_not_follow_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, monkeypatch)
+    world.sessions, world.step_s = 0.0, 20
+    monkeypatch.setattr(canary_watch, "worker_deaths", lambda *_: 0)
+    monkeypatch.setattr(canary_watch, "wait_for_version", away)
+    report = world.canary()
+    assert report.decision == "hold"
+    assert report.verdict.reasons[-1].startswith("a gateway does not serve the stage yet")
+    assert world.is_as_before()
+
+
+def test_each_stage_has_a_deadline_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R7.1."""
+    world = World(tmp_path, monkeypatch, deadline_s=40, deadlines={"cohort": 15})
+    world.step_s = 5
+    world.answer = lambda world, stage: (
+        PROMOTE
+        if stage == "shadow"
+        else world.real_judge(world.asked[-1][:0], *world.arguments[0], **world.arguments[1])
+    )
+    report = world.canary()
+    assert (report.decision, report.stages[-1].stage) == ("rollback", "cohort")
+    assert 15 <= report.stages[-1].duration_s <= 20
+
+
+# ---- what can be seen -----------------------------------------------------------------------------------------------
+def test_the_progress_is_a_document_that_is_replaced_at_each_look(world: World) -> None:
+    told: list[str] = []
+    world.answer = after(2, PROMOTE)
+    found = canary.find(world.context, FAMILY, world.captured["release"])
+    canary.run_stage(world.context, found, "shadow", lambda progress: told.append(progress.decision))
+    assert told == ["continue", "continue", "promote"]
+    shown = world.shown
+    assert (shown.stage, shown.stages, shown.decision) == ("shadow", ("shadow", "cohort", "wide"), "promote")
+    assert (shown.bundle, shown.stable, shown.version, shown.weight) == (BUNDLE, STABLE, "v2", 1.0)
+    assert world.progress[-1] == ("canary shadow, % of evidence", 100, 100)
+    assert [path.name for path in (world.context.home / "run" / "canary").iterdir()] == [f"{FAMILY}.json"]
+
+
+def test_a_canary_that_has_not_come_so_far_says_what_is_missing(world: World) -> None:
+    with pytest.raises(Refused, match="the release has not come to its canary") as refused:
+        canary.find(world.context, FAMILY, "f" * 64)
+    assert refused.value.got == "not done: capture, package, stage"
+    with pytest.raises(Refused, match="no canary is running"):
+        canary.running(world.context, FAMILY)
