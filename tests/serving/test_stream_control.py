@@ -26,10 +26,14 @@ SLOW_PCM = with_command(SLOW, 0.5)
 Message = dict[str, Any]
 
 
+async def send(websocket: ClientConnection, *messages: str | bytes) -> None:
+    for message in messages:
+        await websocket.send(message)
+
+
 def saying(*messages: str | bytes) -> Callable[[ClientConnection], Any]:
     async def script(websocket: ClientConnection) -> list[Message]:
-        for message in messages:
-            await websocket.send(message)
+        await send(websocket, *messages)
         return await everything(websocket)
 
     return script
@@ -85,11 +89,10 @@ def test_after_a_barge_in_nothing_of_before_is_heard(pinned: RunningGateway, hom
         await websocket.send(START)
         for _ in range(12):
             await websocket.send(CHUNK)
-        before = []
+        before: list[Message] = []
         while not before or before[-1].get("text") != "alpha bravo":
             before.append(json.loads(await websocket.recv()))
-        for message in (BARGE_IN, *[CHUNK] * 11, END):
-            await websocket.send(message)
+        await send(websocket, BARGE_IN, *[CHUNK] * 11, END)
         return before, await everything(websocket)
 
     before, after = talk(pinned, home.key, script)
@@ -239,13 +242,11 @@ def test_a_full_queue_takes_partials_away_and_gives_them_back(home: Home, start_
             asking = [asyncio.create_task(ask(http)) for _ in range(5)]
             await _waiting(gateway, 4)
             async with open_stream(gateway.base_url, "loaded", home.key) as websocket:
-                for message in (START, *[CHUNK] * 12, END):
-                    await websocket.send(message)
+                await send(websocket, START, *[CHUNK] * 12, END)
                 busy = await everything(websocket)
             assert set(await asyncio.gather(*asking)) == {200}
         async with open_stream(gateway.base_url, "loaded", home.key) as websocket:
-            for message in (START, *[CHUNK] * 12, END):
-                await websocket.send(message)
+            await send(websocket, START, *[CHUNK] * 12, END)
             return busy, await everything(websocket)
 
     with start_tiny(home.root, serve={"loaded": folder}, options=options) as gateway:
