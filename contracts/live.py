@@ -96,15 +96,45 @@ class CanaryProgress(Document):
     looks: tuple[Look, ...] = ()
 
 
+class Promise(Part):
+    """What a family promises: the share of requests that are good; for latency, the milliseconds that decide."""
+
+    objective: str
+    share: float
+    latency_ms: float | None = None
+
+
+class BurnAlarm(Part):
+    """Who is called from which burn rate on: both windows (seconds) must burn at `rate`."""
+
+    action: Literal["ticket", "page"]
+    short_s: NonNegativeFloat
+    long_s: NonNegativeFloat
+    rate: NonNegativeFloat
+
+
+class AlertRule(Part):
+    """One rule of the alerts that a monitoring system runs on this gateway's metrics."""
+
+    name: str
+    action: Literal["ticket", "page"]
+    says: str
+
+
 class LiveFamily(Part):
     """One family on one gateway. `table` is its route table, `workers` what `/v1/status` says of each by bundle.
 
-    `now` is the last minute, `series` the last half hour in windows of ten seconds, oldest first.
+    `now` is the last minute, `series` the last half hour of the busiest slices in windows of a minute, oldest first.
     """
 
     family: str
     versions: dict[Digest, str] = {}
     """Version names of the bundles that are served."""
+    preparing: NonNegativeInt | None = None
+    """Version of the table that waits for its workers."""
+    store_error: str = ""
+    """Why the pointer could not be read at the last look, "" where it could."""
+    promises: tuple[Promise, ...] = ()
     table: dict[str, JsonValue] | None
     workers: dict[Digest, dict[str, JsonValue]] = {}
     now: tuple[Window, ...] = ()
@@ -122,3 +152,7 @@ class LiveReport(Document):
     at_s: float
     url: str
     families: tuple[LiveFamily, ...] = ()
+    alarms: tuple[BurnAlarm, ...] = ()
+    rules: tuple[AlertRule, ...] = ()
+    telemetry_dropped: NonNegativeInt = 0
+    """Telemetry rows that were lost since the gateway was started."""
