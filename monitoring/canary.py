@@ -1,43 +1,71 @@
-"""The canary judge: telemetry rows and a plan in, a decision with reasons out.
+"""The canary judge: telemetry rows and a plan in, a decision with reasons out, at any time and as often as wanted.
 
-Purpose: decide whether a canary goes on, is promoted, held, or rolled back.
+Purpose: decide whether a canary goes on, is promoted, held, or rolled back, whole or on some slices.
 Boundary: pure: no I/O, no clock; `now_s` and the rows come in.
-Invariants: a session enters when it is closed, and counts once; missing, stale, NaN or future-dated telemetry never
-promotes (R7.3); a privacy error rolls back at once (R7.6); a metric that is not settled on every slice never promotes.
-Method: a fixed rule on session-linearised differences with a normal interval (Deng et al. 2018, the delta method), at
-Bonferroni's alpha over all (metric, slice) pairs. It may be looked at once a stage with honest error; continuous looks
-inflate its false stops (statistics U6), which is why it decides only once every pair has its minimum of sessions. A
-sequential judge takes its place behind the same interface.
+Invariants: a session enters when it is closed, and counts once; the decision is the first crossing in the time of
+events, so that how often one looks, or that a look is repeated after a restart, changes nothing; missing, stale, NaN,
+infinite, future-dated or mislabelled telemetry never promotes (R7.3); a privacy error rolls back at once (R7.6); a
+metric that is not settled on every slice never promotes.
+Method (U6): each (metric, slice) has an e-process for "worse by more than the margin" and one for "not worse by it"
+(monitoring.evidence). A stop: the e-values of one slice, added over its metrics, reach pairs / alpha, where alpha is
+the plan's over its stages; so a canary that is not worse is stopped with probability alpha at most over all metrics,
+slices, looks and stages. A promotion is intersection-union: every pair reaches 1 / alpha for "not worse" (U5).
+Errors: WrongCall for a plan that cannot be judged.
 """
 
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
+from collections import Counter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import numpy as np
+
+from contracts.errors import WrongCall
 from contracts.policy import CanaryMetric, CanaryPlan
 from contracts.reports import CanaryDecision, SliceEvidence
+from monitoring.bounds import State, describe, sentence, waiting
+from monitoring.evidence import Comparison, Floats, Path, rule_of
+from monitoring.health import Health, columns_of
+from monitoring.sessions import Closed, Sessions, entries
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SESSION_GAP_S = 5.0
 """A session is closed when it has been silent for this long."""
-FUTURE_S = 60.0
-"""Rows dated later than this after `now_s` are a broken clock."""
 MAX_PARTIAL_SLICES = 2
 """Up to so many failing slices are routed back alone; more roll the whole canary back (R7.4)."""
+OVERALL = "overall"
+
+StageName = Literal["probe", "shadow", "cohort", "wide"]
+
+
+class _Stop(NamedTuple):
+    """When the canary was found worse, on which slices, and which others had come far by then."""
+
+    at_s: float
+    slices: tuple[str, ...]
+    suspects: tuple[str, ...]
 
 
 class Judgement(NamedTuple):
-    """A decision, its reasons in sentences, and the evidence per (slice, metric)."""
+    """A decision, its reasons in sentences, and the evidence per (slice, metric).
+
+    `at_s` is when the decision fell in the time of events, `slices` what a partial rollback routes back; `faults` is
+    what is wrong with the telemetry; `worse_at` and `fine_at` are the e-values that decide.
+    """
 
     decision: CanaryDecision
     reasons: tuple[str, ...]
     evidence: tuple[SliceEvidence, ...]
     stable_sessions: int
     canary_sessions: int
+    at_s: float = 0.0
+    slices: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    worse_at: float = math.inf
+    fine_at: float = math.inf
 
 
 def judge(
@@ -48,223 +76,265 @@ def judge(
     started_s: float,
     baseline: bool = True,
     gap_s: float = SESSION_GAP_S,
+    stage: StageName | None = None,
+    same_bundle: bool = False,
 ) -> Judgement:
     """Decide from one stage's rows (columns: timestamp, session_id, arm, slices, metric columns).
 
-    `started_s` is when the stage began; `baseline` False judges a first release against budgets alone (R4.3). The
-    answer is `continue` while evidence is still coming in and the deadline has not passed.
+    Args:
+        rows: telemetry in any order; arm is `stable` or `canary`. Used where they are there: `request_id`, `status`,
+            `bundle`.
+        plan: the metrics, slices, error, deadline.
+        now_s: seconds on the clock of the rows; rows dated later are not seen.
+        started_s: when the stage began.
+        baseline: False judges a first release against budgets alone (R4.3).
+        gap_s: a session is closed when it has been silent for so long.
+        stage: of a release's stages; any but the last advances when the whole is settled and no slice is worse. None:
+            the telemetry is all there is.
+        same_bundle: the canary is the stable bundle, and there is nothing to compare.
+
+    The answer is `continue` while evidence is still coming in and the deadline has not passed. Raises WrongCall for a
+    plan that cannot be judged.
     """
-    closed = _closed_sessions(rows, now_s, gap_s)
-    arms = {arm: closed[closed["arm"] == arm] for arm in ("stable", "canary")}
-    late = now_s - started_s >= plan.deadline_s
-    evidence: list[SliceEvidence] = []
-    decision: CanaryDecision
-    if broken := _never(rows, plan):
-        decision, reasons = "rollback", broken
-    elif faults := telemetry_faults(rows, plan, now_s=now_s, started_s=started_s):
-        decision, reasons = _without_telemetry(rows, faults, late)
-    else:
-        pairs = [
-            (name, metric, slice_name)
-            for name, metric in plan.metrics.items()
-            if metric.kind != "never"
-            for slice_name in ["overall", *_slice_names(closed, plan)]
+    judging = Judge(plan, started_s=started_s, baseline=baseline, gap_s=gap_s, stage=stage, same_bundle=same_bundle)
+    judging.feed(rows)
+    return judging.look(now_s)
+
+
+class Judge:
+    """The judge of one stage, fed with rows as they come; what it says at a time is what `judge` says of all rows."""
+
+    def __init__(
+        self,
+        plan: CanaryPlan,
+        *,
+        started_s: float,
+        baseline: bool = True,
+        gap_s: float = SESSION_GAP_S,
+        stage: StageName | None = None,
+        same_bundle: bool = False,
+    ) -> None:
+        _check(plan)
+        self._plan = plan
+        self._started_s = started_s
+        self._baseline = baseline
+        self._same_bundle = same_bundle
+        self._wholly = stage is None or stage not in plan.stages[:-1]
+        self._stop_alpha = plan.alpha / (len(plan.stages) if stage in plan.stages else 1)
+        self._fine_at = 1 / plan.alpha
+        self._sessions = Sessions(gap_s=gap_s, most_requests=plan.caps.get("utterances", math.inf))
+        self._health = Health(plan, started_s=started_s, baseline=baseline)
+        self._compared: dict[tuple[str, str], Comparison] = {}
+        self._entered: tuple[list[Floats], list[Floats]] = ([], [])  # closing times of stable, of the canary
+        self._never: list[tuple[float, str]] = []
+        self._stop: _Stop | None = None
+        self._judged = {name: metric for name, metric in plan.metrics.items() if metric.kind != "never"}
+
+    def feed(self, rows: pd.DataFrame) -> None:
+        """Take rows that were not fed before; late ones are taken as they are dated."""
+        if rows.empty:
+            return
+        rows = self._health.take(rows)
+        self._sessions.feed(rows)
+        for name, metric in self._plan.metrics.items():
+            column = columns_of(name, metric)[0]
+            if metric.kind == "never" and column in rows.columns:
+                value = rows[column].to_numpy(dtype=np.float64, na_value=0.0)
+                broken = rows[(rows["arm"] == "canary").to_numpy() & (value > 0)]
+                self._never = sorted([*self._never, *((float(at_s), name) for at_s in broken["timestamp"])])
+
+    def look(self, now_s: float) -> Judgement:
+        """What is decided by `now_s`; nothing changes that was decided before."""
+        end_s = min(now_s, self._started_s + self._plan.deadline_s)
+        closed = self._sessions.close(end_s)
+        if closed is not None:
+            self._enter(closed)
+        return self._decide(now_s, end_s)
+
+    def _enter(self, closed: Closed) -> None:
+        for arm, parts in zip((False, True), self._entered, strict=True):
+            parts.append(closed.closed_s[np.unique(closed.unit[closed.canary == arm])])
+        paths: dict[str, dict[str, Path]] = {}
+        for name, metric in self._judged.items():
+            if not set(columns_of(name, metric)) <= set(closed.rows.columns):
+                continue
+            for entry in entries(closed, name, metric, self._columns(metric)):
+                compared = self._comparison(name, entry.slice)
+                path = compared.enter(entry.canary, entry.stable, entry.shared, ratio_at=self._ratio_at)
+                paths.setdefault(entry.slice, {})[name] = path
+        self._find_stop(paths)
+
+    def _comparison(self, name: str, slice_name: str) -> Comparison:
+        key = (name, slice_name)
+        if key not in self._compared:
+            rule = rule_of(self._plan.metrics[name], self._plan.caps, baseline=self._baseline)
+            self._compared[key] = Comparison(rule, min_sessions=self._plan.min_sessions, fine_at=self._fine_at)
+        return self._compared[key]
+
+    def _ratio_at(self, at_s: float) -> int:
+        """Stable sessions that had closed by then, for each of the canary; at least one."""
+        stable, canary = (sum(int(np.searchsorted(part, at_s, "right")) for part in parts) for parts in self._entered)
+        return max(stable // max(canary, 1), 1)
+
+    def _find_stop(self, paths: dict[str, dict[str, Path]]) -> None:
+        """The first time at which the e-values of a slice, added over its metrics, reach pairs / alpha."""
+        if self._stop is not None or not paths:
+            return
+        opened = np.sort([compared.opened_s for compared in self._compared.values()])
+        added = {name: _added(by_metric, self._resting(name, by_metric)) for name, by_metric in paths.items()}
+        crossed = {}
+        for name, path in added.items():
+            pairs = np.searchsorted(opened, path.at_s, side="right")
+            reached = path.log_e >= np.log(np.maximum(pairs, 1) / self._stop_alpha)
+            if reached.any():
+                crossed[name] = float(path.at_s[reached.argmax()])
+        if crossed:
+            at_s = min(crossed.values())
+            suspect = [name for name, path in added.items() if path.at(np.array([at_s]))[0] >= math.log(self._fine_at)]
+            failing = [name for name, crossed_s in crossed.items() if crossed_s == at_s]
+            self._stop = _Stop(at_s, tuple(sorted(failing)), tuple(sorted(set(suspect) - set(failing))))
+
+    def _resting(self, slice_name: str, moving: dict[str, Path]) -> list[float]:
+        """Logs of the e-values of this slice's other metrics, of which no session came."""
+        return [
+            compared.worse
+            for (name, of_slice), compared in self._compared.items()
+            if of_slice == slice_name and name not in moving
         ]
-        evidence = [_evidence(*pair, arms, plan, baseline=baseline, pairs=len(pairs)) for pair in pairs]
-        decision, reasons = _decide(evidence, plan, late)
-    counts = {arm: int(table["session_id"].nunique()) for arm, table in arms.items()}
-    return Judgement(decision, tuple(reasons), tuple(evidence), counts["stable"], counts["canary"])
+
+    @property
+    def turning_points(self) -> tuple[float, ...]:
+        """Times (s) at which a look may first find an end, in order: `never` metrics, the stop, all settled."""
+        found = [at_s for at_s, _ in self._never[:1]]
+        found += [self._stop.at_s] if self._stop else []
+        found += [settled_s] if (settled_s := self._settled_s()) is not None else []
+        return tuple(sorted(found))
+
+    def _required(self) -> dict[tuple[str, str], Comparison]:
+        return {key: compared for key, compared in self._compared.items() if self._wholly or key[1] == OVERALL}
+
+    def _settled_s(self) -> float | None:
+        """The first time at which every pair that had opened was fine, and none was missing."""
+        required = self._required()
+        groups: dict[tuple[str, str], float] = {
+            (name, column): math.inf
+            for name, metric in self._judged.items()
+            for column in (OVERALL, *((self._columns(metric)) if self._wholly else ()))
+        }
+        for (name, slice_name), compared in required.items():
+            group = (name, slice_name.split("=", 1)[0])
+            groups[group] = min(groups.get(group, math.inf), compared.opened_s)
+        opened = np.array([compared.opened_s for compared in required.values()])
+        fine = np.array([math.inf if compared.fine_s is None else compared.fine_s for compared in required.values()])
+        present_s = max(groups.values(), default=math.inf)
+        for at_s in np.unique(fine[np.isfinite(fine)]):
+            if at_s >= present_s and (fine[opened <= at_s] <= at_s).all():
+                return float(at_s)
+        return None
+
+    def _columns(self, metric: CanaryMetric) -> tuple[str, ...]:
+        return self._plan.slices if metric.slices is None else metric.slices
+
+    def _decide(self, now_s: float, end_s: float) -> Judgement:
+        worse_at = max(len(self._compared), 1) / self._stop_alpha
+        evidence = [
+            describe(
+                slice_name, name, self._plan.metrics[name], compared,
+                state=self._state(name, slice_name), worse_at=worse_at, fine_at=self._fine_at,
+            )
+            for (name, slice_name), compared in sorted(self._compared.items(), key=lambda item: _order(item[0]))
+        ]  # fmt: skip
+        faults = tuple(self._health.faults(now_s))
+        decision, reasons, at_s = self._verdict(evidence, faults, now_s, end_s)
+        stable, canary = (sum(len(part) for part in parts) for parts in self._entered)
+        slices = self._stop.slices if decision == "partial_rollback" and self._stop else ()
+        return Judgement(
+            decision, tuple(reasons), tuple(evidence), stable, canary, at_s, slices, faults, worse_at, self._fine_at
+        )
+
+    def _verdict(
+        self, evidence: list[SliceEvidence], faults: tuple[str, ...], now_s: float, end_s: float
+    ) -> tuple[CanaryDecision, list[str], float]:
+        """Harm first, then what cannot be judged, then what is settled; the decision, its reasons, when it fell."""
+        metrics = self._plan.metrics
+        if broken := [name for at_s, name in self._never if at_s <= end_s]:
+            counted = Counter(broken).items()
+            return "rollback", [_never_said(metrics[name], name, count) for name, count in counted], self._never[0][0]
+        if self._same_bundle or self._health.same_bundle:
+            return "hold", ["the canary is the stable bundle: there is nothing to compare"], now_s
+        if self._stop is not None:
+            said = [sentence(row, metrics[row.metric]) for row in evidence if row.state == "worse"]
+            return ("partial_rollback" if self._partial(self._stop) else "rollback"), said, self._stop.at_s
+        unsettled = self._unsettled(evidence)
+        settled_s = self._settled_s()
+        if not faults and not unsettled and settled_s is not None:
+            about = "no slice is" if self._wholly else "the whole is not"
+            return "promote", [f"every metric is settled: {about} worse by more than its margin"], settled_s
+        return self._unready([*faults, *unsettled] or ["no evidence yet"], now_s, end_s)
+
+    def _unready(self, reasons: list[str], now_s: float, end_s: float) -> tuple[CanaryDecision, list[str], float]:
+        """R7.3: on while there is time; then telemetry that never came rolls back, what has not settled holds."""
+        if now_s - self._started_s < self._plan.deadline_s:
+            return "continue", reasons, now_s
+        if not self._health.came:
+            return "rollback", ["the deadline passed and no telemetry of the canary ever came"], end_s
+        return "hold", reasons, end_s
+
+    def _partial(self, stop: _Stop) -> bool:
+        """R7.4: few slices fail, every one of them can be routed, and no other one that can is under suspicion."""
+        suspects = {name for name in stop.suspects if name.split("=")[0] in self._plan.routable}
+        routable = all(name.split("=")[0] in self._plan.routable for name in stop.slices)
+        return routable and len({*stop.slices, *suspects}) <= MAX_PARTIAL_SLICES
+
+    def _unsettled(self, evidence: list[SliceEvidence]) -> list[str]:
+        required = self._required()
+        said = [
+            waiting(row, self._plan) if row.state == "waiting" else sentence(row, self._plan.metrics[row.metric])
+            for row in evidence
+            if row.state != "fine" and (row.metric, row.slice) in required
+        ]
+        for name, metric in self._judged.items():
+            for column in (OVERALL, *(self._columns(metric) if self._wholly else ())):
+                if not any(key[0] == name and key[1].split("=", 1)[0] == column for key in required):
+                    said.append(f"{column} {name}: no session says anything of it")
+        return said
+
+    def _state(self, name: str, slice_name: str) -> State:
+        compared = self._compared[name, slice_name]
+        if self._stop is not None and slice_name in self._stop.slices:
+            highest = max(other.worse for (_, of_slice), other in self._compared.items() if of_slice == slice_name)
+            if compared.worse >= min(highest, math.log(self._fine_at)):
+                return "worse"
+        if compared.fine_s is not None:
+            return "fine"
+        return "undecided" if compared.ready else "waiting"
 
 
-def _without_telemetry(rows: pd.DataFrame, faults: list[str], late: bool) -> tuple[CanaryDecision, list[str]]:
-    """R7.3: hold while there is time; at the deadline telemetry that never came rolls back, broken telemetry holds."""
-    if not late:
-        return "continue", faults
-    if rows.empty:
-        return "rollback", ["the deadline passed and no telemetry ever came"]
-    return "hold", faults
+def _added(moving: dict[str, Path], resting: list[float]) -> Path:
+    """The log of the sum of e-processes, at each of their steps."""
+    times = np.unique(np.concatenate([path.at_s for path in moving.values()]))
+    logs = [path.at(times) for path in moving.values()] + [np.full(len(times), log_e) for log_e in resting]
+    before = [path.before for path in moving.values()] + resting
+    return Path(float(np.logaddexp.reduce(before)), times, np.logaddexp.reduce(np.array(logs), axis=0))
 
 
-def telemetry_faults(rows: pd.DataFrame, plan: CanaryPlan, *, now_s: float, started_s: float) -> list[str]:
-    """Why these rows cannot be trusted now (R7.3): nothing, stale, future-dated or not a number."""
-    if rows.empty:
-        silent_s = now_s - started_s
-        return [f"no telemetry for {silent_s:.0f} s"] if silent_s > plan.stale_after_s else ["no telemetry yet"]
-    newest = float(rows["timestamp"].max())
-    faults = []
-    if not math.isfinite(newest) or newest > now_s + FUTURE_S:
-        faults.append("telemetry is dated in the future")
-    elif now_s - newest > plan.stale_after_s:
-        faults.append(f"telemetry is stale: the last row is {now_s - newest:.0f} s old (limit {plan.stale_after_s:g})")
+def _order(key: tuple[str, str]) -> tuple[bool, str, str]:
+    name, slice_name = key
+    return slice_name != OVERALL, slice_name, name
+
+
+def _never_said(metric: CanaryMetric, name: str, count: int) -> str:
+    return f"{name}: {count} canary requests have {columns_of(name, metric)[0]} above 0, none may"
+
+
+def _check(plan: CanaryPlan) -> None:
+    """Raises WrongCall where a metric cannot be read."""
     for name, metric in plan.metrics.items():
-        lacking = [column for column in _columns(name, metric) if column not in rows.columns]
+        lacking = [key for key in ("numerator", "denominator") if metric.kind == "ratio" and not getattr(metric, key)]
+        if metric.kind == "quantile" and metric.budget is None:
+            lacking.append("budget")
         if lacking:
-            faults.append(f"telemetry has no column {', '.join(lacking)} for the metric {name}")
-        for column in set(_columns(name, metric)) - set(lacking):
-            if rows[column].isin([math.inf, -math.inf]).any():
-                faults.append(f"telemetry has infinite values in {column}")
-    return faults
-
-
-def _columns(name: str, metric: CanaryMetric) -> list[str]:
-    if metric.kind == "ratio":
-        return [metric.numerator, metric.denominator]
-    return [metric.column or name]
-
-
-def _never(rows: pd.DataFrame, plan: CanaryPlan) -> list[str]:
-    reasons = []
-    for name, metric in plan.metrics.items():
-        column = metric.column or name
-        if metric.kind == "never" and column in rows.columns:
-            canary = rows.loc[rows["arm"] == "canary", column].fillna(0)
-            if (canary > 0).any():
-                reasons.append(f"{name}: {int((canary > 0).sum())} canary requests have {column} above 0, none may")
-    return reasons
-
-
-def _closed_sessions(rows: pd.DataFrame, now_s: float, gap_s: float) -> pd.DataFrame:
-    if rows.empty:
-        return rows.reindex(columns=[*rows.columns, *({"arm", "session_id"} - set(rows.columns))])
-    last = rows.groupby("session_id")["timestamp"].transform("max")
-    return rows[last <= now_s - gap_s]
-
-
-def _slice_names(rows: pd.DataFrame, plan: CanaryPlan) -> list[str]:
-    return [
-        f"{column}={value}"
-        for column in plan.slices
-        if column in rows.columns
-        for value in sorted(rows[column].dropna().unique())
-    ]
-
-
-def _evidence(
-    name: str,
-    metric: CanaryMetric,
-    slice_name: str,
-    arms: dict[str, pd.DataFrame],
-    plan: CanaryPlan,
-    *,
-    baseline: bool,
-    pairs: int,
-) -> SliceEvidence:
-    sums = {arm: _sessions(_on_slice(table, slice_name), name, metric) for arm, table in arms.items()}
-    rates = {arm: _rate(table) for arm, table in sums.items()}
-    budget = _budget(metric)
-    stable_rate = rates["stable"] if baseline else budget
-    sessions = {arm: len(table) for arm, table in sums.items()}
-    if not baseline:
-        sessions["stable"] = sessions["canary"]  # the budget stands for the other arm, session by session
-    enough = min(sessions.values()) >= plan.min_sessions
-    estimate = lower = upper = None
-    margin = metric.margin * (stable_rate or 0.0) if metric.relative else metric.margin
-    if rates["canary"] is not None and stable_rate is not None:
-        sign = 1.0 if metric.better == "lower" else -1.0
-        estimate = sign * (rates["canary"] - stable_rate)
-        z = NormalDist().inv_cdf(1 - plan.alpha / pairs)
-        error = math.sqrt(_variance(sums["canary"]) + (_variance(sums["stable"]) if baseline else 0.0))
-        lower, upper = estimate - z * error, estimate + z * error
-    return SliceEvidence(
-        slice=slice_name,
-        metric=name,
-        stable_sessions=sessions["stable"],
-        canary_sessions=sessions["canary"],
-        stable_rate=stable_rate,
-        canary_rate=rates["canary"],
-        estimate=estimate,
-        lower=lower,
-        upper=upper,
-        margin=margin,
-        state=_state(enough, estimate, lower, margin, budget, rates["canary"], metric),
-    )
-
-
-def _state(
-    enough: bool,
-    estimate: float | None,
-    lower: float | None,
-    margin: float,
-    budget: float | None,
-    canary_rate: float | None,
-    metric: CanaryMetric,
-) -> Literal["waiting", "fine", "worse", "undecided"]:
-    if not enough or estimate is None or lower is None:
-        return "waiting"
-    if estimate > margin and lower > 0:
-        return "worse"
-    over_budget = metric.kind == "quantile" and budget is not None and (canary_rate or 0.0) > budget
-    return "undecided" if estimate > margin or over_budget else "fine"
-
-
-def _budget(metric: CanaryMetric) -> float | None:
-    """In the unit of the rate: a quantile metric's rate is the share of requests over its budget (U7)."""
-    return 1 - metric.quantile if metric.kind == "quantile" else metric.budget
-
-
-def _on_slice(rows: pd.DataFrame, slice_name: str) -> pd.DataFrame:
-    if slice_name == "overall":
-        return rows
-    column, value = slice_name.split("=", 1)
-    return rows[rows[column] == value]
-
-
-def _sessions(rows: pd.DataFrame, name: str, metric: CanaryMetric) -> pd.DataFrame:
-    """One row a session: the sums `n` and `d` whose ratio is the rate."""
-    import pandas as pd
-
-    if metric.kind == "ratio":
-        known = rows.dropna(subset=[metric.numerator, metric.denominator])
-        table = pd.DataFrame({"n": known[metric.numerator], "d": known[metric.denominator]}).astype(float)
-    else:
-        column = metric.column or name
-        known = rows.dropna(subset=[column])
-        over = known[column].astype(float) > (metric.budget if metric.budget is not None else math.inf)
-        table = pd.DataFrame({"n": over.astype(float), "d": 1.0}, index=known.index)
-    return table.groupby(known["session_id"]).sum()
-
-
-def _rate(sessions: pd.DataFrame) -> float | None:
-    total = float(sessions["d"].sum())
-    return float(sessions["n"].sum()) / total if total > 0 else None
-
-
-def _variance(sessions: pd.DataFrame) -> float:
-    """Variance of the ratio of sums over sessions, by linearisation."""
-    rate = _rate(sessions)
-    if rate is None or len(sessions) < 2:
-        return 0.0
-    residual = sessions["n"] - rate * sessions["d"]
-    return float(residual.var(ddof=1) * len(sessions) / sessions["d"].sum() ** 2)
-
-
-def _decide(evidence: list[SliceEvidence], plan: CanaryPlan, late: bool) -> tuple[CanaryDecision, list[str]]:
-    worse = [row for row in evidence if row.state == "worse"]
-    if worse:
-        slices = {row.slice for row in worse}
-        routable = all(name != "overall" and name.split("=")[0] in plan.routable for name in slices)
-        partial = routable and len(slices) <= MAX_PARTIAL_SLICES
-        return "partial_rollback" if partial else "rollback", [_sentence(row) for row in worse]
-    unsettled = [_sentence(row) for row in evidence if row.state == "undecided"]
-    unsettled += [_waiting(row, plan) for row in evidence if row.state == "waiting"]
-    if evidence and not unsettled:
-        return "promote", ["no slice is worse by more than its margin"]
-    return "hold" if late else "continue", unsettled or ["no evidence yet"]
-
-
-def _waiting(row: SliceEvidence, plan: CanaryPlan) -> str:
-    if min(row.canary_sessions, row.stable_sessions) >= plan.min_sessions:
-        return f"{row.slice} {row.metric}: nothing to compare with (a first release is held to the metric's budget)"
-    return (
-        f"{row.slice} {row.metric}: {row.canary_sessions} canary and {row.stable_sessions} stable sessions "
-        f"of {plan.min_sessions} needed"
-    )
-
-
-def _sentence(row: SliceEvidence) -> str:
-    if row.estimate is None or row.lower is None or row.upper is None:
-        return f"{row.slice} {row.metric}: no estimate"
-    return (
-        f"{row.slice} {row.metric}: {row.stable_rate:.3f} -> {row.canary_rate:.3f}, difference {row.estimate:+.3f} "
-        f"[{row.lower:+.3f}, {row.upper:+.3f}], margin {row.margin:.3f}: {row.state}"
-    )
+            raise WrongCall(
+                f"a {metric.kind} metric lacks {' and '.join(lacking)}", where=f"metrics.{name}",
+                next_step=f"give {name} its {' and '.join(lacking)}",
+            )  # fmt: skip
