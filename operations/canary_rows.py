@@ -39,7 +39,7 @@ def comparable(
     versions = rows["route_version"].between(first_version, last_version)
     rows = rows[versions & _in_cohort(rows, route) & ~_ruled(rows, elsewhere)]
     theirs = (rows["arm"] == "stable") & (rows["bundle"] != stable)  # degraded, or the small one of a cascade
-    rows = rows[~theirs]
+    rows = rows[~theirs & (rows["cascade"] != "audit")]  # an audit is stable's own hearing, for nobody
     arm = rows["arm"].replace("shadow", "canary") if route.stage == "shadow" else rows["arm"]
     arm = arm.mask((rows["arm"] != "stable") & (rows["bundle"] != route.bundle), MISLABELLED)
     return rows.assign(arm=arm)
