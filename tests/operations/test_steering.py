@@ -131,7 +131,7 @@ def _killed(*_: object) -> None:
 
 
 def test_a_conflict_is_tried_again_on_the_new_table(family: TinyFamily, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, lost = pointer.move, []
+    real, lost = pointer.move, list[RouteTable]()
 
     def once(*args: Any, **kwargs: Any) -> RouteTable:
         if not lost:
