@@ -49,6 +49,7 @@ COMMANDS = {
     "erase": "store",
     "consent": "store",
     "wheels": "store",
+    "telemetry": "telemetry",
 }
 """Each command and the file of flows/commands that has it; files are imported when their command is called."""
 

@@ -24,7 +24,7 @@ from contracts.policy import FamilyPolicy, Ports, ServingSettings, StoreSettings
 PARAMS = "params.yaml"
 _SECTIONS = (
     {"corpus", "candidates", "quantized"}
-    | {"store", "ports", "serving", "compute", "prices", "mlflow", "lineage"}
+    | {"store", "ports", "serving", "compute", "prices", "mlflow", "lineage", "telemetry"}
     | {"defaults", "families"}
 )  # fmt: skip
 
@@ -52,6 +52,12 @@ class LineageSettings(Part):
     timeout_s: PositiveFloat = 5.0
 
 
+class TelemetrySettings(Part):
+    """How many days telemetry rows are kept."""
+
+    days: PositiveFloat = 30.0
+
+
 class MachinePrice(Part):
     """A row of the price table: US dollars for a core and for a gigabyte of memory, each for an hour."""
 
@@ -60,7 +66,15 @@ class MachinePrice(Part):
 
 
 _Section = TypeVar(
-    "_Section", StoreSettings, Ports, ServingSettings, ComputeSettings, MlflowSettings, LineageSettings, MachinePrice
+    "_Section",
+    StoreSettings,
+    Ports,
+    ServingSettings,
+    ComputeSettings,
+    MlflowSettings,
+    LineageSettings,
+    TelemetrySettings,
+    MachinePrice,
 )
 
 
@@ -175,6 +189,11 @@ class Settings:
     def lineage(self) -> LineageSettings:
         """Where ledger events are forwarded to."""
         return self._section("lineage", LineageSettings)
+
+    @cached_property
+    def telemetry(self) -> TelemetrySettings:
+        """How long telemetry is kept."""
+        return self._section("telemetry", TelemetrySettings)
 
     def pack(self, name: str) -> Path:
         """The folder of an eval pack."""

@@ -56,6 +56,7 @@ def down() -> None:
 def serve(port: int | None) -> None:
     """Run the gateway in the foreground: the production API and the route tables it follows."""
     from operations.settings import find_settings
+    from operations.telemetry import promises
     from serving.gateway import main, options_of
 
     settings = find_settings()
@@ -68,7 +69,7 @@ def serve(port: int | None) -> None:
         "--store",
         settings.store.serving_url or settings.store.url,
     ]
-    main([*address, *follow, *options_of(settings.serving)])
+    main([*address, *follow, *options_of(settings.serving), *promises(settings)])
 
 
 @click.command()
