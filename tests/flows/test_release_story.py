@@ -140,19 +140,25 @@ def _mlflow(root: Path, path: str, **params: str) -> Any:
 def test_prefect_shows_one_completed_run_a_release_with_an_artifact_a_step(twice: Path) -> None:
     api = f"{addresses(twice / '.soundcheck').prefect}/api"
     runs = httpx.post(f"{api}/flow_runs/filter", json={}, trust_env=False).raise_for_status().json()
-    states = {run["name"]: run["state"]["type"] for run in runs}
-    assert states == {f"release {FAMILY} v1": "COMPLETED", f"release {FAMILY} v2": "COMPLETED"}
-    for run in runs:
-        query = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}}
+    releases, canaries = (
+        sorted((run for run in runs if run["name"].startswith(kind)), key=lambda run: str(run["expected_start_time"]))
+        for kind in ("release", "canary")
+    )
+    assert [run["name"] for run in releases] == [f"release {FAMILY} v1", f"release {FAMILY} v2"]
+    assert len(canaries) == 2, "each release has its canary as a flow of its own"
+    assert {run["state"]["type"] for run in runs} == {"COMPLETED"}
+    for release, canary in zip(releases, canaries, strict=True):
+        query = {"artifacts": {"flow_run_id": {"any_": [release["id"], canary["id"]]}}}
         found = httpx.post(f"{api}/artifacts/filter", json=query, trust_env=False).raise_for_status().json()
-        assert {artifact["key"] for artifact in found} >= {f"{FAMILY}-{step}" for step in STEPS}
+        wanted = {*(f"{FAMILY}-{step}" for step in STEPS), f"{FAMILY}-canary-live"}
+        assert {artifact["key"] for artifact in found} >= wanted
 
 
 def test_the_deployments_are_served(twice: Path) -> None:
     api = f"{addresses(twice / '.soundcheck').prefect}/api"
     found = httpx.post(f"{api}/deployments/filter", json={}, trust_env=False).raise_for_status().json()
     form = {deployment["name"]: deployment["parameter_openapi_schema"] for deployment in found}
-    assert {"release", "rollback", "asr-commands-weekly", "asr-commands-daily", "asr-en-weekly"} <= set(form)
+    assert {"release", "canary", "rollback", "asr-commands-weekly", "asr-commands-daily", "asr-en-weekly"} <= set(form)
     assert form["release"]["definitions"]["Family"]["enum"] == ["asr-commands", "asr-en"]
 
 
