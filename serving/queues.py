@@ -28,7 +28,7 @@ CLASSES: tuple[Priority, ...] = ("interactive", "batch")
 MAX_WAITING_S = 1200.0
 """Seconds of audio that may wait in one class; at 16 kHz they take 77 MB."""
 
-SLICE_S = 2.0
+SLICE_S = 5.0
 """An engine whose streams say what `transcribe` says hears longer utterances in pieces of so many seconds."""
 
 _NOTHING: Samples = np.zeros(0, dtype=np.float32)
