@@ -3,7 +3,7 @@
 It implements speech.runtimes.Runtime with real per-stream state, and obeys commands hidden in the audio: a sample of
 exactly CRASH ends the process (once: a marker file remembers), POISON kills it every time as the kernel does when
 memory is short, SLOW takes SLOW_S seconds, FAIL raises an error that quotes private text. With `"several": true` in its
-payload it is a BatchRuntime.
+payload it is a BatchRuntime; with `"by_level": true` it says the Nth word where the peak is N hundredths.
 """
 
 from __future__ import annotations
@@ -61,16 +61,19 @@ class TinyRuntime:
     sample_rate_hz = RATE_HZ
     streaming = True
 
-    def __init__(self, words: list[str], marker: Path) -> None:
+    def __init__(self, words: list[str], marker: Path, *, by_level: bool = False) -> None:
         self._words = words
         self._marker = marker
+        self._by_level = by_level
 
     def transcribe(self, audio: Samples) -> Transcript:
         _obey(audio, self._marker)
         step = int(RATE_HZ * WORD_S)
         words = []
         for index in range(len(audio) // step):
-            said = self._words[index % len(self._words)]
+            heard = audio[index * step : (index + 1) * step]
+            which = round(float(np.abs(heard).max()) * 100) if self._by_level else index
+            said = self._words[which % len(self._words)]
             words.append(TimedWord(said, index * WORD_S, (index + 1) * WORD_S, 0.9))
         confidence = 0.4 if np.any(audio == UNSURE) else 0.9
         return Transcript(" ".join(word.word for word in words), tuple(words), confidence)
@@ -105,4 +108,4 @@ def load(payload: Path, *, threads: int = 1) -> TinyRuntime:
     if loads := settings.get("loads"):
         settings = _load_slowly(payload, Path(loads))
     kind = TinyBatchRuntime if settings.get("several") else TinyRuntime
-    return kind(settings["words"], Path(settings["marker"]))
+    return kind(settings["words"], Path(settings["marker"]), by_level=settings.get("by_level", False))
