@@ -1,0 +1,247 @@
+"""Small multiples: one row a slice, one column a measure, canary against stable, minute by minute.
+
+Boundary: no I/O, no markup: places are percentages of a cell's width and height.
+Invariants: all cells of a column stand on one axis from 0, so that slices can be compared; a minute without traffic, or
+with fewer than FEWEST of what a rate is of, is a gap and never a zero (U2); a rate is a ratio of sums.
+Source: pages.md (Live page); Tufte, The Visual Display of Quantitative Information (small multiples).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from contracts.live import Burn, Window
+from contracts.reports import Quantiles
+from pages.figures import PERCENT, Scale, many, milliseconds, slice_name
+
+SPAN_S = 1800.0
+FEWEST = 5
+"""Of fewer requests (or words) a minute's rate is not drawn: one of two says little."""
+OVERALL = "overall"
+
+Arm = Literal["stable", "canary"]
+ARMS: tuple[Arm, ...] = ("stable", "canary")
+_GAP = 1.6 * 100 * 60 / SPAN_S
+"""Points that are farther apart, in percent of the time axis, have a minute without traffic between them."""
+
+
+class Value(NamedTuple):
+    """A measure in one window: the number drawn, and what it is made of in words."""
+
+    value: float
+    said: str
+
+
+class Measure(NamedTuple):
+    """A column: its name, how it is written, how it is read from windows of one arm (None: nothing to read)."""
+
+    name: str
+    scale: Scale
+    read: Callable[[Sequence[Window], int], Value | None]
+
+
+class Line(NamedTuple):
+    """One arm in one cell: path data in a box of 100 x 100, where it ends (None: not now), its last minute in words."""
+
+    arm: Arm
+    path: str
+    end: tuple[float, float] | None
+    number: str
+    title: str
+
+
+class Cell(NamedTuple):
+    """One measure of one slice; `unit` is of its numbers."""
+
+    name: str
+    unit: str
+    lines: tuple[Line, ...]
+    budget: float | None
+    said: str
+
+
+class Row(NamedTuple):
+    """One slice: its requests of the last minute an arm, its cells."""
+
+    slice: str
+    exact: str
+    requests: tuple[tuple[Arm, str], ...]
+    cells: tuple[Cell, ...]
+
+
+class Column(NamedTuple):
+    """A heading: the measure, the top of its axis, the budget that is drawn."""
+
+    name: str
+    top: str
+    budget: str
+
+
+class Grid(NamedTuple):
+    """All rows under their headings; `moves` are the places of the route table's moves on the time axis."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    moves: tuple[float, ...]
+
+
+_MS = Scale("time", 1, " ms", "ms", 0)
+
+
+def _p95(field: Literal["latency_ms", "first_partial_ms"]) -> Callable[[Sequence[Window], int], Value | None]:
+    def read(windows: Sequence[Window], _fewest: int) -> Value | None:
+        known: list[Quantiles] = [found for window in windows if (found := getattr(window, field)) is not None]
+        if not known:
+            return None
+        busiest = max(known, key=lambda one: one.n)  # quantiles of two bundles cannot be put together
+        return Value(busiest.p95, f"p95 of {many(busiest.n, 'answer')}")
+
+    return read
+
+
+def _rate(numerator: str, denominator: str, noun: str) -> Callable[[Sequence[Window], int], Value | None]:
+    def read(windows: Sequence[Window], fewest: int) -> Value | None:
+        over, under = (sum(getattr(window, name) for window in windows) for name in (numerator, denominator))
+        return Value(over / under, f"{over:,} of {many(under, noun)}") if under >= fewest else None
+
+    return read
+
+
+MEASURES = (
+    Measure("latency p95", _MS, _p95("latency_ms")),
+    Measure("first partial p95", _MS, _p95("first_partial_ms")),
+    Measure("partial churn", PERCENT, _rate("unstable_words", "partial_words", "word")),
+    Measure("failed", PERCENT, _rate("failures", "requests", "request")),
+    Measure("corrected", PERCENT, _rate("corrections", "requests", "request")),
+)
+
+
+def grid(
+    series: Iterable[Window],
+    now: Iterable[Window],
+    *,
+    at_s: float,
+    budget_ms: float | None = None,
+    moved_s: Iterable[float] = (),
+    burns: Iterable[Burn] = (),
+) -> Grid:
+    """The small multiples of the half hour before `at_s`; slices whose budget burns first, then as they come.
+
+    Args:
+        budget_ms: what most answers must stay below, drawn on the latency column.
+        moved_s: when the route table moved (epoch).
+    """
+    drawn = _by_place(series)
+    latest = _by_place(now)
+    slices = list(dict.fromkeys(name for name, _ in (*drawn, *latest)))
+    hurt = {burn.slice for burn in burns if burn.action != "none"}
+    slices.sort(key=lambda name: (name != OVERALL, name not in hurt))
+    points = {
+        (measure.name, name, arm): _points(measure, drawn.get((name, arm), ()), at_s)
+        for measure in MEASURES
+        for name in slices
+        for arm in ARMS
+    }
+    columns, tops, budgets = [], {}, {}
+    for measure in MEASURES:
+        budget = budget_ms if measure.name == "latency p95" else None
+        highest = max((y for key, found in points.items() if key[0] == measure.name for _, y in found), default=0.0)
+        shown = budget if budget is not None and budget <= 2.5 * highest else None
+        tops[measure.name] = top = _round_up(max(highest, shown or 0.0) * measure.scale.factor) / measure.scale.factor
+        budgets[measure.name] = None if shown is None else round(100 * (1 - shown / top), 3)
+        columns.append(Column(measure.name, _written(measure.scale, top), _budget(budget, shown)))
+    rows = tuple(
+        Row(
+            slice_name(name),
+            name,
+            tuple((arm, f"{requests:,}") for arm in ARMS if (requests := _requests(latest.get((name, arm), ())))),
+            tuple(
+                _cell(measure, tops[measure.name], budgets[measure.name], {
+                    arm: (points[measure.name, name, arm], latest.get((name, arm), ())) for arm in ARMS
+                })
+                for measure in MEASURES
+            ),
+        )
+        for name in slices
+    )  # fmt: skip
+    moves = tuple(_across(moment, at_s) for moment in moved_s if at_s - SPAN_S < moment <= at_s)
+    return Grid(tuple(columns), rows, moves)
+
+
+def _by_place(windows: Iterable[Window]) -> dict[tuple[str, Arm], list[Window]]:
+    """Windows by slice and arm; a shadow is the canary's arm."""
+    found: dict[tuple[str, Arm], list[Window]] = {}
+    for window in windows:
+        arm: Arm = "stable" if window.arm == "stable" else "canary"
+        found.setdefault((window.slice, arm), []).append(window)
+    return found
+
+
+def _points(measure: Measure, windows: Iterable[Window], at_s: float) -> list[tuple[float, float]]:
+    """(percent of the time axis, value) of each window that has something to read, oldest first."""
+    steps: dict[float, list[Window]] = {}
+    for window in windows:
+        if window.until_s > at_s - SPAN_S:
+            steps.setdefault(_across((window.since_s + window.until_s) / 2, at_s), []).append(window)
+    read = ((x, measure.read(found, FEWEST)) for x, found in sorted(steps.items()))
+    return [(x, one.value) for x, one in read if one is not None]
+
+
+def _across(moment_s: float, at_s: float) -> float:
+    return round(100 * min(max(1 - (at_s - moment_s) / SPAN_S, 0.0), 1.0), 3)
+
+
+def _cell(
+    measure: Measure,
+    top: float,
+    budget: float | None,
+    arms: Mapping[Arm, tuple[list[tuple[float, float]], Sequence[Window]]],
+) -> Cell:
+    lines = []
+    for arm, (points, latest) in arms.items():
+        one = measure.read(latest, 1)
+        if points or one is not None:
+            number = "" if one is None else measure.scale.number(one.value)
+            said = "nothing" if one is None else f"{number}{measure.scale.unit}, {one.said}"
+            lines.append(_line(arm, points, top, number, f"{arm}, last minute: {said}"))
+    said = "; ".join(line.title for line in lines) or "no traffic"
+    return Cell(measure.name, measure.scale.unit.strip(), tuple(lines), budget, said)
+
+
+def _line(arm: Arm, points: Sequence[tuple[float, float]], top: float, number: str, title: str) -> Line:
+    """A line with a gap where a minute is missing; a minute that stands alone is a dot."""
+    parts: list[list[str]] = []
+    before = None
+    for x, value in points:
+        if before is None or x - before > _GAP:
+            parts.append([])
+        parts[-1].append(f"{x:g} {100 - 100 * value / top:.3f}".rstrip("0").rstrip("."))
+        before = x
+    path = "".join("M" + "L".join(part if len(part) > 1 else part * 2) for part in parts)
+    recent = before is not None and before >= 100 - _GAP
+    end = (points[-1][0], round(100 - 100 * points[-1][1] / top, 3)) if recent else None
+    return Line(arm, path, end, number, title)
+
+
+def _requests(windows: Iterable[Window]) -> int:
+    return sum(window.requests for window in windows)
+
+
+def _round_up(value: float) -> float:
+    """The next of 1, 1.5, 2, 3, 4, 5, 6, 8, 10 times a power of ten."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= value * 0.999)
+
+
+def _written(scale: Scale, value: float) -> str:
+    return f"{value * scale.factor:g}{scale.unit}"
+
+
+def _budget(budget: float | None, shown: float | None) -> str:
+    if budget is None:
+        return ""
+    return f"budget {milliseconds(budget)}" + ("" if shown is not None else ", above this")
