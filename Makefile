@@ -46,6 +46,9 @@ browser:  ## install Chromium for the browser tests
 postgres:  ## install PostgreSQL for the tests of MLflow's database (without it they are skipped, and say so)
 	-bash scripts/postgres.sh
 
+promtool:  ## get promtool for the test of the alert rules (without it that is skipped, and says so)
+	-bash scripts/promtool.sh
+
 lint: install  ## style, types, import contracts, lock, secrets
 	ruff check --no-cache .
 	ruff format --check .
@@ -53,7 +56,7 @@ lint: install  ## style, types, import contracts, lock, secrets
 	lint-imports
 	python scripts/check_repository.py
 
-test: lint browser postgres train  ## everything that must hold, in at most 15 minutes on 2 cores
+test: lint browser postgres promtool train  ## everything that must hold, in at most 15 minutes on 2 cores
 	pytest --ignore tests/crash --ignore tests/flows/test_release_s3.py
 
 test-crash: install train  ## releases killed everywhere and on a bucket, bits flipped, races (INSTANTS=100 ROUNDS=200 MINUTES=30)
@@ -69,4 +72,4 @@ image-check:  ## the steps of the Containerfile, in a clean root, without a cont
 clean: down  ## remove what was made (the environment and the trained candidates stay)
 	rm -rf .soundcheck .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help install lock train packs push release release-en down browser postgres lint test test-crash bench image-check clean
+.PHONY: help install lock train packs push release release-en down browser postgres promtool lint test test-crash bench image-check clean

@@ -23,6 +23,7 @@ from serving.metrics import PREFIX
 from serving.pool import Worker
 from serving.router import Family
 from serving.telemetry import Recorder
+from serving.tracing import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +32,18 @@ _MEGABYTE = 1e6
 
 
 class _Telemetry:
-    """The recorder's own counts, read when they are asked for."""
+    """What recorder and tracer count themselves, read when it is asked for."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, tracer: Tracer | None) -> None:
         self._recorder = recorder
+        self._tracer = tracer
 
     def collect(self) -> Iterable[Metric]:
-        """Rows written, lost and waiting."""
-        recorder = self._recorder
+        """Rows written, lost and waiting; spans made, and those a collector took."""
+        recorder, tracer = self._recorder, self._tracer
+        made, sent = (tracer.made, tracer.sent) if tracer else (0, 0)
+        yield CounterMetricFamily(f"{PREFIX}spans_made", "Spans of traces.", value=made)
+        yield CounterMetricFamily(f"{PREFIX}spans_sent", "Spans that the collector took.", value=sent)
         yield CounterMetricFamily(f"{PREFIX}telemetry_written", "Rows written.", value=recorder.written)
         yield CounterMetricFamily(f"{PREFIX}telemetry_dropped", "Rows lost.", value=recorder.dropped)
         yield GaugeMetricFamily(f"{PREFIX}telemetry_waiting", "Rows not written yet.", value=recorder.waiting)
@@ -50,7 +55,7 @@ class Exposition:
     def __init__(self, desk: Desk, home: Path) -> None:
         self._desk = desk
         self._progress = home / PROGRESS
-        desk.metrics.registry.register(_Telemetry(desk.recorder))
+        desk.metrics.registry.register(_Telemetry(desk.recorder, desk.tracer))
 
     async def render(self) -> bytes:
         """The text exposition, as of now."""
