@@ -150,6 +150,8 @@ def test_fault_45_killed_at_any_call_of_the_store_the_rerun_converges(
         world.answer, world.sessions = after(0, PROMOTE), 0
         return world
 
+    nothing = serving.telemetry.read(tmp_path, FAMILY)
+    monkeypatch.setattr(serving.telemetry, "read", lambda *_: nothing)
     clean = whole(World(tmp_path / "clean", monkeypatch))
     before = clean.store.calls
     wanted = clean.canary()
