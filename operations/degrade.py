@@ -38,12 +38,13 @@ def degrade(
     elif mode is not None:
         wanted = Degradation(mode=mode)
     return steer(
-        context, family, step="degrade", change=_words(wanted), key_name=key_name, reason=reason,
+        context, family, step="degrade", change=in_words(wanted), key_name=key_name, reason=reason,
         arranged=lambda beside: pointer.Beside(beside.cascade, wanted), uses=wanted.bundle if wanted else None,
     )  # fmt: skip
 
 
-def _words(wanted: Degradation | None) -> str:
+def in_words(wanted: Degradation | None) -> str:
+    """What users get less of."""
     if wanted is None:
         return "not degraded"
     if wanted.bundle is None:

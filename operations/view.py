@@ -26,8 +26,9 @@ from contracts.reports import (
     StreamTimeline,
     TimingReport,
 )
+from contracts.routing import RouteTable
 from contracts.train_manifest import TrainManifest
-from operations import pointer
+from operations import cascade, degrade, pointer
 from operations.approve import waiting_evidence
 from operations.context import Context
 from operations.restore import mirror_differences
@@ -142,6 +143,7 @@ def status_view(context: Context, family: str) -> StatusView:
         stable=named(table.stable) if table and table.stable else None,
         canary=named(table.canary.bundle) if table and table.canary else None,
         warm=tuple(named(bundle) for bundle in table.warm) if table else (),
+        served=_served(table) if table else (),
         history=tuple(
             HistoryRow(version=move.version, digest=move.bundle, at=move.at, kind=move.kind, actor=move.actor)
             for move in state.history
@@ -151,6 +153,12 @@ def status_view(context: Context, family: str) -> StatusView:
         differences=(*_pointer_differences(state.current, table.stable if table else None),
                      *mirror_differences(context, family)),
     )  # fmt: skip
+
+
+def _served(table: RouteTable) -> tuple[str, ...]:
+    """How stable is served where not by itself alone (coverage rows 23 and 29)."""
+    degraded = [degrade.in_words(table.degradation)] if table.degradation else []
+    return (*degraded, *([cascade.in_words(table.cascade)] if table.cascade else []))
 
 
 def _pointer_differences(ledger: Digest | None, table: Digest | None) -> list[str]:
@@ -179,6 +187,7 @@ def status_json(context: Context, family: str) -> dict[str, object]:
         "stable": named(view.stable),
         "canary": named(view.canary),
         "warm": [named(pair) for pair in view.warm],
+        "served": list(view.served),
         "history": [
             {"version": row.version, "bundle": row.digest, "at": row.at, "kind": row.kind, "actor": row.actor}
             for row in view.history

@@ -92,6 +92,8 @@ def status(view: StatusView, *, width: int = 120) -> str:
     lines += _state("stable", _named(view.stable) or "none: nothing was promoted yet", width)
     lines += _state("canary", _named(view.canary) or "none", width)
     lines += _state("warm", ", ".join(_named(one) for one in view.warm) or "none", width)
+    for sentence in view.served:
+        lines += _state("served", plain(sentence), width)
     if view.review_date:
         lines += _state("review due", plain(view.review_date), width)
     if view.frozen:

@@ -99,6 +99,7 @@ class StatusView:
 
     Attributes:
         stable, canary, warm: (version, bundle digest).
+        served: how stable is served where not by itself alone: degraded, or behind a cascade; sentences.
         history: moves of the pointer, oldest first.
         frozen: why promotions are forbidden, "" when they are not.
         review_date: when the stable bundle is due for review, ISO date, "" without a stable.
@@ -109,6 +110,7 @@ class StatusView:
     stable: tuple[str, Digest] | None = None
     canary: tuple[str, Digest] | None = None
     warm: tuple[tuple[str, Digest], ...] = ()
+    served: tuple[str, ...] = ()
     history: tuple[HistoryRow, ...] = ()
     frozen: str = ""
     review_date: str = ""

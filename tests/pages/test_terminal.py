@@ -99,6 +99,15 @@ def test_status() -> None:
     assert status(family()) == STATUS
 
 
+def test_status_says_how_stable_is_served_where_not_by_itself_alone() -> None:
+    served = ("degraded: streams send finals alone", "cascade: b81e90c4d2aa answers from a confidence of 0.8 on")
+    lines = status(dataclasses.replace(family(), served=served)).splitlines()
+    assert [line for line in lines if line.startswith("  served")] == [
+        "  served       degraded: streams send finals alone",
+        "  served       cascade: b81e90c4d2aa answers from a confidence of 0.8 on",
+    ]
+
+
 def test_status_of_a_family_without_a_release() -> None:
     assert status(StatusView(family="new")).splitlines() == [
         "new",
