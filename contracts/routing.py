@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field, NonNegativeInt
 
-from contracts.digest import Digest
+from contracts.digest import Digest, short
 from contracts.document import Document, Part, later
 
 POINTERS = "families"
@@ -56,6 +56,10 @@ class Cascade(Part):
     below: float = Field(ge=0, le=1)
     audit: float = Field(default=0.02, ge=0, le=1)
 
+    def in_words(self) -> str:
+        """Who answers what, for people."""
+        return f"cascade: {short(self.small)} answers from a confidence of {self.below:g} on"
+
 
 class Degradation(Part):
     """Less instead of nothing (coverage row 29): `no_partials` streams finals alone; `smaller` lets `bundle` answer.
@@ -65,6 +69,12 @@ class Degradation(Part):
 
     mode: Literal["no_partials", "smaller"]
     bundle: Digest | None = None
+
+    def in_words(self) -> str:
+        """What users get less of, for people."""
+        if self.bundle is None:
+            return "degraded: streams send finals alone"
+        return f"degraded: the smaller bundle {short(self.bundle)} answers"
 
 
 class RouteTable(Document):

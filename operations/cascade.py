@@ -40,16 +40,9 @@ def cascade(
         _refuse_unlike(context, family, bundle)
         wanted = Cascade(small=bundle, below=below, audit=audit)
     return steer(
-        context, family, step="cascade", change=in_words(wanted), key_name=key_name, reason=reason,
+        context, family, step="cascade", change=wanted.in_words() if wanted else "no cascade", key_name=key_name, reason=reason,
         arranged=lambda beside: pointer.Beside(wanted, beside.degradation), uses=wanted.small if wanted else None,
     )  # fmt: skip
-
-
-def in_words(wanted: Cascade | None) -> str:
-    """Who answers what."""
-    if wanted is None:
-        return "no cascade"
-    return f"cascade: {short(wanted.small)} answers from a confidence of {wanted.below:g} on"
 
 
 def _refuse_unlike(context: Context, family: str, small: Digest) -> None:

@@ -38,18 +38,9 @@ def degrade(
     elif mode is not None:
         wanted = Degradation(mode=mode)
     return steer(
-        context, family, step="degrade", change=in_words(wanted), key_name=key_name, reason=reason,
+        context, family, step="degrade", change=wanted.in_words() if wanted else "not degraded", key_name=key_name, reason=reason,
         arranged=lambda beside: pointer.Beside(beside.cascade, wanted), uses=wanted.bundle if wanted else None,
     )  # fmt: skip
-
-
-def in_words(wanted: Degradation | None) -> str:
-    """What users get less of."""
-    if wanted is None:
-        return "not degraded"
-    if wanted.bundle is None:
-        return "degraded: streams send finals alone"
-    return f"degraded: the smaller bundle {short(wanted.bundle)} answers"
 
 
 def lightest(context: Context, family: str) -> Digest:

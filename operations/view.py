@@ -28,7 +28,7 @@ from contracts.reports import (
 )
 from contracts.routing import RouteTable
 from contracts.train_manifest import TrainManifest
-from operations import cascade, degrade, pointer
+from operations import pointer
 from operations.approve import waiting_evidence
 from operations.context import Context
 from operations.restore import mirror_differences
@@ -157,8 +157,7 @@ def status_view(context: Context, family: str) -> StatusView:
 
 def _served(table: RouteTable) -> tuple[str, ...]:
     """How stable is served where not by itself alone (coverage rows 23 and 29)."""
-    degraded = [degrade.in_words(table.degradation)] if table.degradation else []
-    return (*degraded, *([cascade.in_words(table.cascade)] if table.cascade else []))
+    return tuple(arrangement.in_words() for arrangement in (table.degradation, table.cascade) if arrangement)
 
 
 def _pointer_differences(ledger: Digest | None, table: Digest | None) -> list[str]:
