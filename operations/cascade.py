@@ -40,7 +40,8 @@ def cascade(
         _refuse_unlike(context, family, bundle)
         wanted = Cascade(small=bundle, below=below, audit=audit)
     return steer(
-        context, family, step="cascade", change=wanted.in_words() if wanted else "no cascade", key_name=key_name, reason=reason,
+        context, family, step="cascade", change=wanted.in_words() if wanted else "no cascade",
+        key_name=key_name, reason=reason,
         arranged=lambda beside: pointer.Beside(wanted, beside.degradation), uses=wanted.small if wanted else None,
     )  # fmt: skip
 

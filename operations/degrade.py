@@ -38,7 +38,8 @@ def degrade(
     elif mode is not None:
         wanted = Degradation(mode=mode)
     return steer(
-        context, family, step="degrade", change=wanted.in_words() if wanted else "not degraded", key_name=key_name, reason=reason,
+        context, family, step="degrade", change=wanted.in_words() if wanted else "not degraded",
+        key_name=key_name, reason=reason,
         arranged=lambda beside: pointer.Beside(beside.cascade, wanted), uses=wanted.bundle if wanted else None,
     )  # fmt: skip
 
