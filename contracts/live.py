@@ -119,6 +119,7 @@ class AlertRule(Part):
     name: str
     action: Literal["ticket", "page"]
     says: str
+    command: str = ""
 
 
 class LiveFamily(Part):

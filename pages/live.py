@@ -249,14 +249,15 @@ def _promise(promise: Promise | None) -> str:
 # ---- words ----------------------------------------------------------------------------------------------------------
 def _headline(live: LiveFamily, table: RouteTable | None) -> str:
     if table is None:
-        waits = (
-            f"Table {live.preparing} waits for its workers." if live.preparing is not None else "No route table yet."
-        )
-        return f"{waits} Requests are answered 503."
-    named = [f"{role.version} {role.does}" for role in roles(live, table) if role.routed]
-    served = "; ".join(named) if named else "no bundle is stable: requests are answered 503"
-    waits = f"; table {live.preparing} waits for its workers" if live.preparing is not None else ""
-    return f"{served}{waits}. {_traffic(live)}"
+        waiting = live.preparing is not None
+        waits = f"table {live.preparing} waits for its workers" if waiting else "there is no route table yet"
+        return f"{waits}: requests are answered 503."
+    served = [f"{role.name} {role.version} {role.does}" for role in roles(live, table) if role.routed]
+    if table.stable is None:
+        served.append("no bundle is stable: other requests are answered 503")
+    if live.preparing is not None:
+        served.append(f"table {live.preparing} waits for its workers")
+    return f"{'; '.join(served)}. {_traffic(live)}"
 
 
 def _traffic(live: LiveFamily) -> str:
@@ -281,6 +282,10 @@ def _span(seconds: float) -> str:
     return f"{seconds / 3600:g} h" if seconds >= 3600 else f"{seconds / 60:g} min"
 
 
+def _ago(seconds: float) -> str:
+    return f"{max(seconds, 0):.0f} s ago" if seconds < 60 else f"{duration(seconds)} ago"
+
+
 def _epoch_s(at: str) -> float | None:
     try:
         return datetime.fromisoformat(at).timestamp() if at else None
@@ -297,7 +302,7 @@ def _evidence(canary: CanaryProgress | None, table: RouteTable | None, at_s: flo
     lasted = duration(canary.looks[-1].at_s) if canary.looks else "just begun"
     place = f"stage {canary.stage}, {canary.stages.index(canary.stage) + 1} of {len(canary.stages)}"
     looked_s = _epoch_s(canary.looked_at)
-    looked = "" if looked_s is None else f"; the judge looked {duration(max(round(at_s - looked_s), 0))} ago"
+    looked = "" if looked_s is None else f"; the judge looked {_ago(at_s - looked_s)}"
     facts = f"{place}; {lasted} of {duration(canary.deadline_s)}{looked if runs else ''}"
     decision = {"continue": "goes on"}.get(canary.decision, canary.decision.replace("_", " "))
     return Evidence(

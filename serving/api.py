@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
@@ -25,12 +26,13 @@ from contracts.serving_api import API_VERSION
 from contracts.telemetry import REQUEST_LABELS, ClientEvent
 from serving.answers import FORMATS, json_answer, refusal, transcription
 from serving.audio import MAX_UPLOAD_BYTES, Audio, decode
-from serving.calls import CLIENT_GONE_STATUS, Call, Desk
+from serving.calls import CLIENT_GONE_STATUS, Call, Desk, error_body
 from serving.cascade import Cascade, Heard
 from serving.exposition import Exposition
 from serving.forms import parse, read_body
 from serving.ingress import check_language, terms_of, trace_of
 from serving.link import ServingFailure
+from serving.live import Live
 from serving.openapi import documents
 from serving.preprocess import measure
 from serving.shadow import Shadow
@@ -75,12 +77,14 @@ class Api:
         desk: Desk,
         shadow: Shadow,
         exposition: Exposition,
+        live: Live,
         status: Callable[[], Awaitable[dict[str, Any]]],
     ) -> None:
         self._desk = desk
         self._shadow = shadow
         self.cascade = Cascade(desk)
         self._exposition = exposition
+        self._live = live
         self._status = status
         self._documents = documents(desk.windows.promised)
         self._decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
@@ -92,6 +96,8 @@ class Api:
             Route("/v1/events", self._guarded(self._event), methods=["POST"]),
             Route("/v1/models", self._guarded(self._models), methods=["GET"]),
             Route("/v1/status", self._guarded(self._report), methods=["GET"]),
+            Route("/v1/live", self._guarded(self._now), methods=["GET"]),
+            Route("/", self._guarded(self._page), methods=["GET"]),
             Route("/healthz", self._guarded(self._healthy), methods=["GET"]),
             Route("/readyz", self._guarded(self._ready), methods=["GET"]),
             Route("/metrics", self._guarded(self._metrics), methods=["GET"]),
@@ -99,7 +105,7 @@ class Api:
             Route("/asyncapi.json", self._guarded(self._document), methods=["GET"]),
             WebSocketRoute("/v1/audio/stream", self._stream),
         ]
-        return Starlette(routes=routes)
+        return Starlette(routes=routes, exception_handlers={HTTPException: _misdirected})
 
     def _guarded(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def guarded(request: Request) -> Response:
@@ -212,7 +218,8 @@ class Api:
             event = ClientEvent.model_validate_json(body)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "body"
+            # The field alone: what is below it (the name of a label) is the client's own text.
+            where = str(first["loc"][0]) if first["loc"] else "body"
             if first["type"] == "extra_forbidden":
                 where = "an unknown field"
             raise ServingFailure("bad_request", f"the event is not valid in {where}: {first['msg']}") from None
@@ -241,12 +248,27 @@ class Api:
     async def _metrics(self, _: Request) -> Response:
         return Response(await self._exposition.render(), media_type="text/plain; version=0.0.4")
 
+    async def _now(self, _: Request) -> Response:
+        return Response((await self._live.answer()).document, media_type="application/json")
+
+    async def _page(self, _: Request) -> Response:
+        return Response((await self._live.answer()).page, media_type="text/html", headers=self._live.headers)
+
     async def _document(self, request: Request) -> Response:
         content = self._documents[request.url.path.removeprefix("/")]
         return Response(content, media_type="application/json")
 
     async def _stream(self, websocket: WebSocket) -> None:
         await converse(websocket, self._desk, self._shadow, sent_labels(websocket), client_of(websocket))
+
+
+async def _misdirected(request: Request, error: Exception) -> Response:
+    """No such path, or not with this method: in the form of every other refusal."""
+    assert isinstance(error, HTTPException)
+    trace = trace_of(request.headers.get("traceparent", ""))
+    content = error_body(ServingFailure("bad_request", f"{error.detail}; GET /openapi.json says what there is"))
+    headers = {**(error.headers or {}), **trace.headers}
+    return Response(content, error.status_code, headers, media_type="application/json")
 
 
 async def _unless_gone(work: asyncio.Future[Heard], request: Request) -> Heard:

@@ -62,7 +62,7 @@ class Exposition:
         families = list(self._desk.families.values())
         workers = [(family.name, worker) for family in families for worker in family.pool.workers()]
         looked = await asyncio.to_thread(self._looked, [family.name for family in families])
-        said = await asyncio.gather(*(_ask(worker) for _, worker in workers))
+        said = await asyncio.gather(*(ask(worker) for _, worker in workers))
         metrics = self._desk.metrics
         for gauge in metrics.asked:
             gauge.clear()
@@ -108,7 +108,8 @@ class Exposition:
         return found
 
 
-async def _ask(worker: Worker) -> dict[str, float]:
+async def ask(worker: Worker) -> dict[str, float]:
+    """Queue and memory figures of a worker, {} where it does not answer within ASK_S."""
     try:
         async with asyncio.timeout(ASK_S):
             return await worker.statistics()

@@ -21,7 +21,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from serving.exposition import Exposition
 from serving.ingress import Keys, Pseudonyms, salt
 from serving.lifetime import end_with_parent
 from serving.limits import Limiter
+from serving.live import Live
 from serving.metrics import Metrics
 from serving.objectives import Objectives
 from serving.pool import WORKER_COMMAND, WorkerSettings
@@ -157,7 +158,8 @@ class Gateway:
         )
         self.shadow = Shadow(self.desk)
         self.prover = Prover(self.families.values(), self._announce)
-        self.api = Api(self.desk, self.shadow, Exposition(self.desk, home), self._status)
+        self.live = Live(self.desk, home, lambda: self._url, self._store_of)
+        self.api = Api(self.desk, self.shadow, Exposition(self.desk, home), self.live, self._status)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -166,6 +168,11 @@ class Gateway:
         if self._store is None:
             self._store = open_store(self.settings.store_url, self.settings.home)
         return self._store
+
+    def _store_of(self, family: str) -> Callable[[], Store] | None:
+        """What the ledger of a family is read from; a pinned or rehearsed one has none."""
+        production = family not in self._pinned and self.settings.pointers == POINTERS
+        return (lambda: self.store) if production else None
 
     async def _fetch(self, digest: Digest) -> Loaded:
         """A bundle on disk, from the verified cache unless it was given as a folder."""
@@ -198,6 +205,8 @@ class Gateway:
         following = {name: family for name, family in self.families.items() if name not in self._pinned}
         if not following:
             return
+        for family in following.values():
+            self.live.saw(family)
         said = {
             name: {
                 "version": family.table.version if family.table else -1,

@@ -209,6 +209,7 @@ def _open(operation: str, summary: str, responses: Json) -> Json:
 def _paths() -> Json:
     anything: Json = {"type": "object"}
     plain: Json = {"description": "OK", "headers": SENT_HEADERS, "content": {"text/plain": {"schema": {}}}}
+    page: Json = {"description": "OK", "headers": SENT_HEADERS, "content": {"text/html": {"schema": {}}}}
     keyed = _errors("unauthorized", "rate_limited")
     return {
         "/v1/audio/transcriptions": {"post": _transcribe()},
@@ -231,6 +232,8 @@ def _paths() -> Json:
             }
         },
         "/v1/status": {"get": _open("status", "Route tables and workers.", {"200": _json("OK", anything)})},
+        "/v1/live": {"get": _open("live", "What the live page shows.", {"200": _json("OK", anything)})},
+        "/": {"get": _open("page", "The live page.", {"200": page})},
         "/healthz": {"get": _open("healthy", "Whether the process answers.", {"200": _json("OK", anything)})},
         "/readyz": {
             "get": _open(

@@ -146,7 +146,7 @@ def progress(*, bad: bool = False) -> CanaryProgress:
         stages=("shadow", "cohort", "wide"), weight=0.1, started_at="2026-11-20T13:55:02Z",
         looked_at="2026-11-20T14:02:29Z", deadline_s=7200, alpha=0.05, decision="rollback" if bad else "continue",
         reasons=(WORSE if bad else UNDECIDED,),
-        evidence=evidence_rows(200, "worse" if bad else "undecided"), looks=[one.model_copy(update={"at_s": 22 * one.at_s}) for one in looks(200, bad=bad)],
+        evidence=evidence_rows(200, "worse" if bad else "undecided"), looks=tuple(one.model_copy(update={"at_s": 22 * one.at_s}) for one in looks(200, bad=bad)),
     )  # fmt: skip
 
 
