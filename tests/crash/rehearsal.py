@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -21,12 +21,15 @@ import pandas as pd
 from contracts.digest import Digest, sha256_file
 from contracts.policy import FamilyPolicy
 from contracts.reports import Check, LoadFigures, Quantiles, TimingReport
+from contracts.tombstone import OPTIONAL
 from operations import keys, pointer
 from operations.approve import evidence, outcome, record
 from operations.canary import canary
 from operations.canary_watch import Seen
 from operations.capture import capture
+from operations.collect import collect
 from operations.context import Context
+from operations.erase import erase
 from operations.gate import gate
 from operations.golden import Proof
 from operations.package import package
@@ -40,6 +43,7 @@ from operations.score import score
 from operations.settings import Settings
 from operations.shards import here
 from operations.stage import stage
+from registry.bundle import load_manifest
 from registry.documents import get_document
 from registry.store import Store
 from registry.store.keys import POINTERS, blob_of_key
@@ -112,6 +116,30 @@ STORY: dict[str, Callable[[Context], None]] = {
     "back": run_rollback,
 }
 """A first release, the next one, the same model again as a third, and the way back."""
+
+ERASED_FOR = "consent withdrawn by a speaker"
+
+
+def first_voice(context: Context) -> Digest:
+    """A golden fixture of the stable bundle."""
+    stable = pointer.current(context, FAMILY).stable
+    assert stable is not None
+    files = load_manifest(context.store, stable).files
+    return files[min(path for path in files if path.startswith(OPTIONAL))].sha256
+
+
+def run_collection(context: Context, days: float) -> None:
+    """`soundcheck gc --delete`, so many days after everything was put."""
+    later = Context(context.settings, context.store, lambda: datetime.now(UTC) + timedelta(days=days))
+    collect(later, delete=True, grace_days=7, stopped_days=90)
+
+
+UPKEEP: dict[str, Callable[[Context], None]] = {
+    "erase": lambda context: erase(context, first_voice(context), key_name=OPERATOR, reason=ERASED_FOR) and None,
+    "collect": lambda context: run_collection(context, 30),
+    "collect after the lease": lambda context: run_collection(context, 31),
+}
+"""What is no part of the story and is killed by itself, at its end."""
 
 KILLED = ("v1", "v2", "back")
 """Chapters that are killed; the third release does what the second does."""

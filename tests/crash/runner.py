@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from registry.store import Store, open_store
-from tests.crash.rehearsal import STORY, open_rehearsal, remembered
+from tests.crash.rehearsal import STORY, UPKEEP, open_rehearsal, remembered
 
 WRITES = frozenset({"create", "put_blob", "keep_blob", "renew_blob", "delete_blob", "swap"})
 PATIENCE_S = 300.0
@@ -80,7 +80,7 @@ def attempt(project: Path, job: Attempt, tally: Path) -> None:
     """One chapter, in this process."""
     home = Path(job.home)
     store = cast(Store, Mortal(open_store(job.url, home), job.at_write, tally))
-    STORY[job.chapter](open_rehearsal(project, home, store))
+    (STORY | UPKEEP)[job.chapter](open_rehearsal(project, home, store))
 
 
 def _forked(project: Path, job: Attempt) -> Outcome:
