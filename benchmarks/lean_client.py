@@ -8,6 +8,8 @@ its last byte received. Source of the frames: RFC 6455; the mask is zero, so tha
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import json
 import math
 import re
@@ -99,20 +101,21 @@ class HttpConnection:
         self.socket.close()
 
 
-def closed_loop(connections: Sequence[HttpConnection], requests: Sequence[bytes]) -> None:
-    """Answer all requests; each connection sends its next one as soon as it has its answer."""
+def closed_loop(address: Address, connections: int, requests: Sequence[bytes]) -> None:
+    """Answer all requests over so many new connections; each sends its next one as soon as it has its answer."""
     waiting = iter(requests)
-    with selectors.DefaultSelector() as selector:
-        for connection in connections:
-            if (request := next(waiting, None)) is not None:
-                connection.send(request)
-                selector.register(connection.socket, selectors.EVENT_READ, connection)
+    with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
+        for request in itertools.islice(waiting, connections):
+            connection = HttpConnection(address)
+            stack.callback(connection.close)
+            connection.send(request)
+            selector.register(connection.socket, selectors.EVENT_READ, connection)
         while selector.get_map():
             for key, _ in selector.select():
                 connection = cast(HttpConnection, key.data)
                 if connection.receive() is None:
                     continue
-                if (request := next(waiting, None)) is not None:
+                if (request := next(waiting, b"")) != b"":
                     connection.send(request)
                 else:
                     selector.unregister(connection.socket)

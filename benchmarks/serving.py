@@ -156,16 +156,12 @@ def _throughput(
     peers: dict[str, Peer], spoken: Spoken, size: Size, progress: frame.Progress
 ) -> dict[str, frame.Figure]:
     """Requests a second of each server in a closed loop, the servers in turns."""
-    with ExitStack() as stack:
-        arms = {}
-        for name, peer in peers.items():
-            connections = [HttpConnection(peer.address) for _ in range(CONNECTIONS)]
-            for connection in connections:
-                stack.callback(connection.close)
-            made = [peer.request(wav) for wav in spoken.wavs]
-            requests = [made[number % len(made)] for number in range(size.requests)]
-            arms[name] = partial(closed_loop, connections, requests)
-        seconds = frame.interleaved(arms, runs=size.rounds, progress=progress)
+    arms = {}
+    for name, peer in peers.items():
+        made = [peer.request(wav) for wav in spoken.wavs]
+        requests = [made[number % len(made)] for number in range(size.requests)]
+        arms[name] = partial(closed_loop, peer.address, CONNECTIONS, requests)
+    seconds = frame.interleaved(arms, runs=size.rounds, progress=progress)
     rates = {name: [size.requests / taken for taken in runs] for name, runs in seconds.items()}
     return {
         **{
