@@ -2,8 +2,10 @@
 
 Boundary: tables in, tables out; no I/O.
 Invariants: both arms of a stage have the same kind of traffic: the cohort's stable arm is the cohort's own, and what a
-slice rule sends elsewhere is in neither arm; a row that says it is the canary's and names another bundle stays, with an
-arm nobody knows, so that the judge sees mislabelled telemetry (fault 37).
+slice rule sends elsewhere is in neither arm; the stable arm is what users get when nothing is wrong, the small model of
+a cascade included, an answer that was degraded not; audits of a cascade are nobody's answer; a row that says it is the
+canary's and names another bundle stays, with an arm nobody knows, so that the judge sees mislabelled telemetry
+(fault 37).
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from contracts.digest import Digest
 from contracts.routing import CanaryRoute
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ MISLABELLED = "mislabelled"
 def comparable(
     rows: pd.DataFrame,
     route: CanaryRoute,
-    stable: Digest | None,
     *,
     first_version: int,
     last_version: int,
@@ -37,12 +37,11 @@ def comparable(
         elsewhere: label -> values whose traffic slice rules send elsewhere.
     """
     versions = rows["route_version"].between(first_version, last_version)
-    rows = rows[versions & _in_cohort(rows, route) & ~_ruled(rows, elsewhere)]
-    theirs = (rows["arm"] == "stable") & (rows["bundle"] != stable)  # degraded, or the small one of a cascade
-    rows = rows[~theirs & (rows["cascade"] != "audit")]  # an audit is stable's own hearing, for nobody
-    arm = rows["arm"].replace("shadow", "canary") if route.stage == "shadow" else rows["arm"]
-    arm = arm.mask((rows["arm"] != "stable") & (rows["bundle"] != route.bundle), MISLABELLED)
-    return rows.assign(arm=arm)
+    copies = (rows["arm"] == "shadow") & ((rows["cascade"] == "audit") | (route.stage != "shadow"))
+    less = (rows["arm"] == "stable") & (rows["degraded"] != "no")
+    rows = rows[versions & _in_cohort(rows, route) & ~_ruled(rows, elsewhere) & ~copies & ~less]
+    arm = rows["arm"].replace("shadow", "canary")
+    return rows.assign(arm=arm.mask((arm == "canary") & (rows["bundle"] != route.bundle), MISLABELLED))
 
 
 def _in_cohort(rows: pd.DataFrame, route: CanaryRoute) -> pd.Series[bool]:

@@ -174,9 +174,7 @@ class Watch:
         elsewhere: dict[str, tuple[str, ...]] = {}
         for rule in self._table.slice_rules if self._table else ():
             elsewhere[rule.label] = (*elsewhere.get(rule.label, ()), rule.value)
-        return comparable(
-            rows, self._route, self._canary.stable, first_version=first, last_version=last, elsewhere=elsewhere
-        )
+        return comparable(rows, self._route, first_version=first, last_version=last, elsewhere=elsewhere)
 
     def _show(self, seen: Seen) -> None:
         canary, alpha = self._canary, self._plan.alpha
