@@ -19,12 +19,14 @@ from contracts.bundle import BundleManifest
 from contracts.digest import Digest, short
 from contracts.errors import Conflict, Refused
 from contracts.feature_contract import FeatureContract
-from contracts.routing import SliceRule
+from contracts.ledger_event import LedgerEvent
+from contracts.routing import RouteTable, SliceRule
 from operations import keys, pointer
 from operations.context import Context, log
 from operations.golden import prove, warm_proof
 from operations.mirror import follow
 from operations.restore import healthy
+from operations.verification import Verification, verify_served
 from registry.documents import get_document
 from registry.release_state import ReleaseState
 from registry.resolver import NoTarget, Resolution, rollback_target
@@ -56,6 +58,8 @@ class RolledBack(NamedTuple):
     """This very request had been carried out before: nothing moved now."""
     proved_by: Literal["warm workers", "a fresh process"] = "a fresh process"
     """What gave the golden outputs: the processes that answer users now, or one that was started for it."""
+    wrong: tuple[str, ...] = ()
+    """What gateways answered wrongly to the verification query, in sentences."""
 
 
 def rollback(
@@ -97,8 +101,9 @@ def rollback(
     left = state.current
     assert left is not None
     switched = time.monotonic()
-    _move(context, family, resolution, signature, actor=signer.name, reason=reason, slices=slices)
+    intent, table = _move(context, family, resolution, signature, actor=signer.name, reason=reason, slices=slices)
     finished = time.monotonic()
+    verified = _settle(context, intent, table)
     follow(context, family)
     return RolledBack(
         family=family,
@@ -113,6 +118,7 @@ def rollback(
         skipped=tuple(resolution.skipped),
         golden_erased=proof.erased,
         proved_by="warm workers" if warm else "a fresh process",
+        wrong=verified.wrong,
     )
 
 
@@ -169,7 +175,8 @@ def _move(
     actor: str,
     reason: str,
     slices: tuple[str, ...],
-) -> None:
+) -> tuple[LedgerEvent, RouteTable]:
+    """Write the intent, move the pointer, wait until every gateway serves the new table."""
     ledger = context.ledger(family)
     facts: dict[str, JsonValue] = {
         "version": resolution.version,
@@ -197,8 +204,19 @@ def _move(
             if attempt == ATTEMPTS - 1:
                 raise
     pointer.wait_for_gateways(context, table)
-    outputs["route_table"] = table.digest()
-    ledger.append("rollback", "complete", at=context.timestamp(), outputs=outputs, data=pointer.settled(intent, table))
+    return intent, table
+
+
+def _settle(context: Context, intent: LedgerEvent, table: RouteTable) -> Verification:
+    """Run the verification query, where the whole family moved, and record the outcome (B5)."""
+    verified = Verification() if intent.data.get("slices") else verify_served(context, table)
+    for sentence in verified.wrong:
+        log.error("PAGE: %s: after the rollback, %s", intent.family, sentence)
+    outputs = {**intent.outputs, "route_table": table.digest()}
+    data: dict[str, JsonValue] = {"gateways_asked": verified.asked, "gateways_wrong": list(verified.wrong)}
+    data |= pointer.settled(intent, table)
+    context.ledger(intent.family).append("rollback", "complete", at=context.timestamp(), outputs=outputs, data=data)
+    return verified
 
 
 def _left(state: ReleaseState, resolution: Resolution) -> set[Digest]:

@@ -42,6 +42,8 @@ def rollback(family: str, key: str, reason: str, to: str | None, slices: tuple[s
     click.echo(f"{family} {word} {done.version} ({short(done.target)}) from {short(done.left)}")
     click.echo(f"  golden outputs equal ({done.golden_equal} of {done.golden_expected}), proved by {done.proved_by}; "
                f"served after {done.switch_s:.2f} s, {done.total_s:.2f} s in all")  # fmt: skip
+    for sentence in done.wrong:
+        click.echo(f"  PAGE: after the rollback, {sentence}", err=True)
     for bundle, why in done.skipped:
         click.echo(f"  PAGE: {short(bundle)} is broken, was skipped and is condemned: {why}", err=True)
 

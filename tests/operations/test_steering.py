@@ -44,7 +44,7 @@ def family(tmp_path: Path) -> Iterator[TinyFamily]:
 
 def serve_all(family: TinyFamily, *, proved: tuple[str, ...], equal: int = 1) -> None:
     said = {family.bundles[version]: {"equal": equal, "expected": 1, "erased": 0, "at": "now"} for version in proved}
-    announce(family.home, "http://nowhere", {FAMILY: {"version": 10**6, "bundles": [], "proved": said}})
+    announce(family.home, "http://127.0.0.1:9", {FAMILY: {"version": 10**6, "bundles": [], "proved": said}})
 
 
 def table_of(family: TinyFamily) -> RouteTable:

@@ -1,0 +1,102 @@
+"""After a rollback every gateway is asked as users ask it (B5); what is wrong is recorded and a person is paged."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.digest import short
+from operations.rollback import rollback
+from serving.client import start_gateway
+from serving.presence import announce, followers, withdraw
+from tests.operations.gated_releases import FAMILY
+from tests.operations.tiny_family import GATEWAY, OPERATOR, TinyFamily
+from tests.serving.test_switching import eventually
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> TinyFamily:
+    made = TinyFamily(tmp_path / "project")
+    made.promote("v1", "one")
+    made.promote("v2", "two")
+    return made
+
+
+def outcome(family: TinyFamily) -> dict[str, Any]:
+    events = family.context.ledger(FAMILY).events()
+    return dict(next(event for event in reversed(events) if event.step == "rollback").data)
+
+
+def test_a_real_gateway_answers_by_the_target_as_soon_as_the_rollback_is_done(family: TinyFamily) -> None:
+    """The target is warm and proved: no fresh process is needed, and users' own way was tried."""
+    with start_gateway(family.home, families=[FAMILY], command=GATEWAY) as gateway:
+        eventually(lambda: len(followers(family.home, FAMILY)[gateway.pid]["proved"]) == 2, 30)
+        done = rollback(family.context, FAMILY, key_name=OPERATOR, reason="v2 mishears")
+    assert (done.target, done.proved_by, done.wrong) == (family.bundles["v1"], "warm workers", ())
+    assert (outcome(family)["gateways_asked"], outcome(family)["gateways_wrong"]) == (1, [])
+
+
+@contextmanager
+def pretender(status: int, body: dict[str, Any], **headers: str) -> Iterator[str]:
+    """A gateway that says that it serves everything, and answers like this."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            """Tests are quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _proved(family: TinyFamily, url: str) -> None:
+    proof = {"equal": 1, "expected": 1, "erased": 0, "at": "now"}
+    said = {"version": 10**6, "bundles": [], "proved": dict.fromkeys(family.bundles.values(), proof)}
+    announce(family.home, url, {FAMILY: said})
+
+
+def test_another_bundle_s_answer_is_told_to_a_person(family: TinyFamily, caplog: pytest.LogCaptureFixture) -> None:
+    other = family.bundles["v2"]
+    version = len(family.bundles) * 2 + 1  # each promotion moves the pointer twice
+    headers = {"X-Soundcheck-Bundle": other, "X-Request-Id": "1" * 32, "X-Soundcheck-Route": str(version)}
+    with pretender(200, {"text": "two two"}, **headers) as url, caplog.at_level(logging.ERROR):
+        _proved(family, url)
+        done = rollback(family.context, FAMILY, key_name=OPERATOR, reason="v2 mishears")
+        withdraw(family.home)
+    (wrong,) = done.wrong
+    assert wrong.endswith(f": bundle {short(other)} answered under version {version}")
+    assert outcome(family)["gateways_wrong"] == [wrong]
+    assert [record.message for record in caplog.records] == [f"PAGE: {FAMILY}: after the rollback, {wrong}"]
+
+
+def test_a_gateway_that_refuses_or_is_away_is_told_and_the_rollback_stands(family: TinyFamily) -> None:
+    error = {"error": {"code": "overloaded", "message": "try again", "type": "x", "param": None}}
+    with pretender(429, error) as url:
+        _proved(family, url)
+        done = rollback(family.context, FAMILY, key_name=OPERATOR, reason="v2 mishears")
+    assert done.wrong[0].endswith("it refused the verification query with overloaded")
+    again = rollback(family.context, FAMILY, key_name=OPERATOR, reason="and back", to="v2")
+    withdraw(family.home)
+    assert again.wrong[0].endswith("it did not answer the verification query (ConnectError)")
+    assert family.context.ledger(FAMILY).state().current == family.bundles["v2"]
