@@ -30,7 +30,10 @@ def light_context() -> Context:
 
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """One bar for each thing that takes long, on stderr; plain lines where stderr is not a terminal."""
+    """One bar for each thing that takes long, on stderr; plain lines where stderr is not a terminal.
+
+    What stands after a colon in a label may change while the bar stays.
+    """
     if not sys.stderr.isatty():
         seen: set[str] = set()
 
@@ -49,8 +52,9 @@ def progress_bars() -> Iterator[Progress]:
         rows: dict[str, Any] = {}
 
         def bar(label: str, done: int, total: int) -> None:
-            if label not in rows:
-                rows[label] = bars.add_task(label, total=total)
-            bars.update(rows[label], completed=done, total=total)
+            name = label.partition(":")[0]
+            if name not in rows:
+                rows[name] = bars.add_task(label, total=total)
+            bars.update(rows[name], description=label, completed=done, total=total)
 
         yield bar
