@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -181,16 +182,12 @@ class Judge:
         if self._stop is not None or not paths:
             return
         opened = np.sort([compared.opened_s for compared in self._compared.values()])
-        added = {name: _added(by_metric, self._resting(name, by_metric)) for name, by_metric in paths.items()}
-        crossed = {}
-        for name, path in added.items():
-            pairs = np.searchsorted(opened, path.at_s, side="right")
-            reached = path.log_e >= np.log(np.maximum(pairs, 1) / self._stop_alpha)
-            if reached.any():
-                crossed[name] = float(path.at_s[reached.argmax()])
+        summed = {name: added(by_metric.values(), self._resting(name, by_metric)) for name, by_metric in paths.items()}
+        crossings = {name: crossing_s(path, opened, self._stop_alpha) for name, path in summed.items()}
+        crossed = {name: at_s for name, at_s in crossings.items() if at_s is not None}
         if crossed:
             at_s = min(crossed.values())
-            suspect = [name for name, path in added.items() if path.at(np.array([at_s]))[0] >= math.log(self._fine_at)]
+            suspect = [name for name, path in summed.items() if path.at(np.array([at_s]))[0] >= math.log(self._fine_at)]
             failing = [name for name, crossed_s in crossed.items() if crossed_s == at_s]
             self._stop = _Stop(at_s, tuple(sorted(failing)), tuple(sorted(set(suspect) - set(failing))))
 
@@ -310,12 +307,20 @@ class Judge:
         return "undecided" if compared.ready else "waiting"
 
 
-def _added(moving: dict[str, Path], resting: list[float]) -> Path:
-    """The log of the sum of e-processes, at each of their steps."""
-    times = np.unique(np.concatenate([path.at_s for path in moving.values()]))
-    logs = [path.at(times) for path in moving.values()] + [np.full(len(times), log_e) for log_e in resting]
-    before = [path.before for path in moving.values()] + resting
-    return Path(float(np.logaddexp.reduce(before)), times, np.logaddexp.reduce(np.array(logs), axis=0))
+def added(moving: Iterable[Path], resting: Iterable[float] = ()) -> Path:
+    """The log of the sum of e-processes at each of their steps; `resting` are logs of those that do not move."""
+    paths, still = list(moving), list(resting)
+    times = np.unique(np.concatenate([path.at_s for path in paths]))
+    logs = [path.at(times) for path in paths] + [np.full(len(times), log_e) for log_e in still]
+    before = float(np.logaddexp.reduce([*(path.before for path in paths), *still]))
+    return Path(before, times, np.logaddexp.reduce(np.array(logs), axis=0))
+
+
+def crossing_s(path: Path, opened_s: Floats, alpha: float) -> float | None:
+    """When a slice's summed e-values first reach pairs / alpha, by the pairs that had opened (sorted times) then."""
+    pairs = np.searchsorted(opened_s, path.at_s, side="right")
+    reached = path.log_e >= np.log(np.maximum(pairs, 1) / alpha)
+    return float(path.at_s[reached.argmax()]) if reached.any() else None
 
 
 def _order(key: tuple[str, str]) -> tuple[bool, str, str]:

@@ -34,10 +34,10 @@ from contracts.policy import CanaryMetric
 Floats = npt.NDArray[np.float64]
 RatioAt = Callable[[float], int]
 
-WORSE_BETS: Floats = np.array([0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0])
+WORSE_BETS: Floats = np.array([0.03, 0.06, 0.12, 0.25, 0.5, 1.0])
 """In units of one over the spread of a pair: the best bet is the harm over the margin in spreads."""
-FINE_BETS: Floats = np.array([0.02, 0.05, 0.12, 0.25, 0.5, 0.95])
-"""In units of one over the most that a pair can lose."""
+FINE_BETS: Floats = np.array([0.05, 0.15, 0.4, 0.95, 0.95])
+"""In units of one over the most that a pair can lose; the boldest twice, which is best where harm is rare."""
 RARE_RATE = 4.0
 """A rate without natural bound (cost a second) counts as at most so many times the mean of the first sessions."""
 LEAST_SPREAD = 0.02
@@ -316,7 +316,7 @@ class Comparison:
     def _difference(self, canary: Units, stable: Units, scale: _Scale) -> tuple[Floats, Floats]:
         """Harm of each pair and what it may be, as shares of the largest possible difference."""
         canary, stable = self._clipped(canary, scale), self._clipped(stable, scale)
-        largest = scale.rate * scale.size**2
+        largest = scale.rate * scale.size * (canary.d + stable.d) / 2
         g = (canary.n * stable.d - stable.n * canary.d) / largest * (-1 if self.rule.higher else 1)
         allowed = stable.n * canary.d if self.rule.relative else canary.d * stable.d
         return g, self.rule.margin * allowed / largest
