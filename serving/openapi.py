@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from contracts import serving_api as api
+from contracts.live import LiveReport
 from contracts.serving_api import API_VERSION, MAX_AUDIO_S, MAX_FRAME_BYTES, STATUS, ErrorCode
 from contracts.telemetry import REQUEST_LABELS, ClientEvent
 from serving.answers import FORMATS
@@ -30,6 +31,8 @@ from serving.objectives import Objectives
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "api"
 
 Json = dict[str, Any]
+
+_BYTES: Json = {"type": "string", "contentMediaType": "application/octet-stream"}
 
 COMPATIBILITY = (
     f"Version {API_VERSION}. Within a major version fields, messages, headers and error codes are only added, what a "
@@ -99,7 +102,7 @@ READ_HEADERS: dict[str, Json] = {
     },
 }
 
-HTTP_MODELS: tuple[type[BaseModel], ...] = (api.Transcription, api.ApiError, ClientEvent)
+HTTP_MODELS: tuple[type[BaseModel], ...] = (api.Transcription, api.ApiError, ClientEvent, LiveReport)
 CLIENT_MESSAGES: dict[str, tuple[type[BaseModel], str]] = {
     "start": (api.StreamStart, "The first message."),
     "control": (api.StreamControl, "`end`, `cancel` or `barge_in`, between frames."),
@@ -164,7 +167,11 @@ def _transcribe() -> Json:
         "type": "object",
         "required": ["file", "model"],
         "properties": {
-            "file": {**text, "contentMediaType": "audio/*", "description": f"WAV, FLAC or Ogg. {AUDIO}"},
+            "file": {
+                **text,
+                "contentMediaType": "application/octet-stream",
+                "description": f"WAV, FLAC or Ogg. {AUDIO}",
+            },
             "model": {**text, "description": "The family."},
             "language": {**text, "description": "BCP 47; one that the model was not released for is refused."},
             "response_format": {**text, "enum": list(FORMATS), "default": "json"},
@@ -191,7 +198,7 @@ def _transcribe() -> Json:
         ],
         "requestBody": {
             "required": True,
-            "content": {"multipart/form-data": {"schema": form, "encoding": {"file": {"contentType": "audio/*"}}}},
+            "content": {"multipart/form-data": {"schema": form}},
         },
         "responses": {
             "200": answered,
@@ -208,8 +215,8 @@ def _open(operation: str, summary: str, responses: Json) -> Json:
 
 def _paths() -> Json:
     anything: Json = {"type": "object"}
-    plain: Json = {"description": "OK", "headers": SENT_HEADERS, "content": {"text/plain": {"schema": {}}}}
     page: Json = {"description": "OK", "headers": SENT_HEADERS, "content": {"text/html": {"schema": {}}}}
+    plain: Json = {"description": "OK", "headers": SENT_HEADERS, "content": {"text/plain": {"schema": {}}}}
     keyed = _errors("unauthorized", "rate_limited")
     return {
         "/v1/audio/transcriptions": {"post": _transcribe()},
@@ -231,9 +238,9 @@ def _paths() -> Json:
                 "responses": {"200": _json("OK", anything), **keyed},
             }
         },
+        "/": {"get": _open("page", "The live page: health, routes, traffic, canary.", {"200": page})},
+        "/v1/live": {"get": _open("live", "The live page's figures.", {"200": _json("OK", _reference(LiveReport))})},
         "/v1/status": {"get": _open("status", "Route tables and workers.", {"200": _json("OK", anything)})},
-        "/v1/live": {"get": _open("live", "What the live page shows.", {"200": _json("OK", anything)})},
-        "/": {"get": _open("page", "The live page.", {"200": page})},
         "/healthz": {"get": _open("healthy", "Whether the process answers.", {"200": _json("OK", anything)})},
         "/readyz": {
             "get": _open(

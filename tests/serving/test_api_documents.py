@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -64,7 +65,7 @@ def test_every_reference_leads_somewhere_and_every_schema_is_one(document: Json)
     found = set(references(document))
     assert found
     for reference in found:
-        assert follow(document, reference)
+        assert isinstance(follow(document, reference), dict)
     for schema in document["components"]["schemas"].values():
         jsonschema.Draft202012Validator.check_schema(schema)
     assert document["info"]["version"] == API_VERSION
@@ -72,6 +73,12 @@ def test_every_reference_leads_somewhere_and_every_schema_is_one(document: Json)
 
 def test_every_route_of_the_gateway_is_documented(pinned: RunningGateway) -> None:
     paths = openapi()["paths"]
+    source = (FOLDER.parents[1] / "serving" / "api.py").read_text()
+    routes = dict(re.findall(r'\bRoute\("([^"]+)", .*methods=\["([A-Z]+)"\]\)', source))
+    assert {path: [method.upper() for method in said] for path, said in paths.items()} == {
+        path: [method] for path, method in routes.items()
+    }
+    assert f'WebSocketRoute("{asyncapi()["channels"]["stream"]["address"]}"' in source
     for path, operations in paths.items():
         for method in operations:
             answer = httpx.request(method, f"{pinned.base_url}{path}", timeout=20)
