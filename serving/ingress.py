@@ -29,6 +29,8 @@ ANY_TENANT = "*"
 """The tenant of a key that may name its tenant in a header (a traffic generator, a trusted front end)."""
 
 _LABEL = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,39}")
+_LANGUAGE = re.compile(r"[a-z]{2,3}(?:[-_][a-z0-9]{2,8}){0,3}")
+"""A BCP 47 tag: what else a client writes there is no language, and may be anything."""
 _TRACEPARENT = re.compile(
     r"[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?:-.*)?"
 )
@@ -178,7 +180,7 @@ class LabelBook:
     def value(self, name: str, text: str) -> str:
         """The label's value: lower case, `other` where it is no label or one too many."""
         value = text.strip().lower()
-        if not _LABEL.fullmatch(value):
+        if not (_LANGUAGE if name == "language" else _LABEL).fullmatch(value):
             return "other"
         seen = self._seen[name]
         if value not in seen:
