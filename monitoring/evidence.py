@@ -178,7 +178,8 @@ class Totals:
         """Count these sessions."""
         _, n, d = units
         self.sessions += len(n)
-        self._sums += [n.sum(), d.sum(), n @ n, n @ d, d @ d]
+        # Sums of products, not dot products: their threads cost more than so few numbers.
+        self._sums += [value.sum() for value in (n, d, n * n, n * d, d * d)]
 
     @property
     def rate(self) -> float | None:
