@@ -21,6 +21,7 @@ MUST = {
 }
 
 
+@pytest.mark.slow
 def test_every_figure_of_the_design_is_measured() -> None:
     said: list[str] = []
     result = serving.measure(said.append, serving.QUICK)
