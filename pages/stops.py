@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from contracts.reports import Comparison, SliceEvidence, StageResult
+from contracts.reports import Comparison, SliceEvidence
 from contracts.verdict import Value, Verdict
 from pages.comparing import canary_scale, change, difference, limit, marks, subject
 from pages.figures import Scale, many, plain, scale, slice_name
@@ -81,9 +81,9 @@ def _quality_stop(compared: list[Comparison], view: ReleaseView) -> Stop:
 
 def _canary_stop(view: ReleaseView) -> Stop:
     canary = view.canary
-    last: StageResult | None = canary.stages[-1] if canary and canary.stages else None
-    if canary is None or last is None:
+    if canary is None or not canary.stages:
         return _event_stop(view)
+    last = next((stage for stage in reversed(canary.stages) if stage.decision != "promote"), canary.stages[-1])
     bad = [one for one in last.evidence if one.state == "worse"]
     amount = "; ".join(_evidence_figures(one, canary_scale(one.metric, view.policy.canary)) for one in bad)
     whom = ", ".join(dict.fromkeys(slice_name(one.slice) for one in bad))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from contracts.live import CanaryProgress
 from pages.canary_progress import markdown
-from tests.pages.release_documents import evidence_rows, looks, name_of
+from pages.stops import stop_of
+from tests.pages import release_examples
+from tests.pages.release_documents import canary_report, evidence_rows, looks, name_of
 
 
 def progress(**changed: Any) -> CanaryProgress:
@@ -46,3 +49,14 @@ def test_before_the_first_evidence_there_is_no_table_and_no_time() -> None:
 
 def test_a_reason_cannot_open_a_tag() -> None:
     assert "<b>" not in markdown(progress(reasons=("<b>wer</b>",)))
+
+
+def test_a_partial_rollback_says_which_slice_although_later_stages_held() -> None:
+    release = release_examples.promoted()
+    report = canary_report(str(release.bundle))
+    shadow, cohort, wide = report.stages
+    partial = cohort.model_copy(update={"decision": "partial_rollback", "evidence": evidence_rows(96, "worse")})
+    stopped = report.model_copy(update={"stages": (shadow, partial, wide), "decision": "partial_rollback"})
+    stop = stop_of(replace(release, canary=stopped, outcome="stopped", stopped_at="canary"))
+    assert stop.what.startswith("canary partial rollback in stage cohort: ")
+    assert stop.whom == "scottish: 94 canary sessions of stage cohort"
