@@ -23,10 +23,11 @@ def rollback(family: str, key: str, reason: str, to: str | None, slices: tuple[s
     it. The bundle that is left is withdrawn: it returns by a new release or by being named.
     """
     from contracts.digest import short
-    from flows.commands.shared import progress_bars, say
+    from flows.commands.shared import import_signatures, progress_bars, say
     from flows.wiring import open_context
     from operations.rollback import rollback as operation
 
+    import_signatures()
     with progress_bars() as progress:
         context = open_context(progress)
         context.settings.policy(family)

@@ -28,6 +28,20 @@ def light_context() -> Context:
     return context
 
 
+def import_signatures() -> None:
+    """Import the library of signatures, without its AWS signer: that would bring boto3, which takes a third of the time
+    that a rollback has. A store on S3 imports boto3 for itself.
+    """
+    absent = "boto3" not in sys.modules
+    if absent:
+        sys.modules["boto3"] = None  # type: ignore[assignment]  # an import of it fails, as where it is not installed
+    try:
+        import securesystemslib.signer  # noqa: F401
+    finally:
+        if absent:
+            del sys.modules["boto3"]
+
+
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
     """One bar for each thing that takes long, on stderr; plain lines where stderr is not a terminal.

@@ -61,8 +61,9 @@ def _one_of(named: str, given: bool, off: bool) -> None:
 
 
 def _context(family: str) -> Context:
-    from flows.commands.shared import light_context
+    from flows.commands.shared import import_signatures, light_context
 
+    import_signatures()
     context = light_context()
     context.settings.policy(family)
     return context
