@@ -88,8 +88,10 @@ class Recorder:
             self._wake.set()
 
     def _run(self) -> None:
-        # Imported here, before the first row: it takes a second, and the first rows would wait for it.
-        importlib.import_module("pyarrow.parquet")
+        # Imported here, before the first row: it takes a second, and the first requests would wait for it. pandas is what
+        # pyarrow imports by itself for its first table.
+        for name in ("pyarrow.parquet", "pandas"):
+            importlib.import_module(name)
         while not self._closing:
             self._wake.wait(self._pause_s)
             self._wake.clear()
