@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 REFRESH_S = 5
 """How often an open page fetches itself anew."""
 STALE_S = 120.0
-"""A judge that has not looked for this long is said to be late."""
+"""A canary that was not judged for this long pages (SoundcheckCanaryUnwatched of the alert rules)."""
 _SHOWN = 6
 """Evidence charts that are not folded."""
 _RANK = {"page": 2, "ticket": 1, "none": 0}
@@ -195,10 +195,11 @@ def _troubles(report: LiveReport, live: LiveFamily, table: RouteTable | None) ->
     if report.telemetry_dropped:
         yield Trouble("ticket", f"{many(report.telemetry_dropped, 'telemetry row')} lost since the gateway was started")
     canary = live.canary
-    if table is not None and table.canary is not None and canary is not None and canary.bundle == table.canary.bundle:
-        looked_s = _epoch_s(canary.looked_at)
-        if looked_s is not None and report.at_s - looked_s > STALE_S:
-            yield Trouble("ticket", f"the canary's judge has not looked for {duration(report.at_s - looked_s)}")
+    if table is not None and table.canary is not None:
+        judged = canary.looked_at if canary is not None and canary.bundle == table.canary.bundle else ""
+        late_s = report.at_s - max(_epoch_s(judged) or 0.0, _epoch_s(table.moved_at) or 0.0)
+        if late_s > STALE_S:
+            yield Trouble("page", f"a canary has traffic and nobody has judged it for {duration(late_s)}")
 
 
 def _burning(burn: Burn) -> str:

@@ -117,7 +117,10 @@ def _role(live: LiveFamily, name: Kind, bundle: Digest, does: str) -> Role:
     state = str(worker.get("state") or "missing")
     restarts, memory = worker.get("restarts"), worker.get("peak_memory_mb")
     error = plain(worker.get("error") or "")
+    waiting, streams = worker.get("waiting"), worker.get("streams")
     facts = [
+        f"{waiting} waiting" if waiting else "",
+        many(int(streams), "stream") if isinstance(streams, int) and streams else "",
         many(int(restarts), "restart") if isinstance(restarts, int) and restarts else "",
         f"{memory:.0f} MB" if isinstance(memory, (int, float)) else "",
         error if state != "ready" else "",

@@ -151,10 +151,8 @@ class Live:
         windows, past = self._desk.windows, self._pasts[seen.family]
         burns = windows.burns(seen.family)
         hurt = {burn.slice for burn in burns if burn.action != "none"}
-        shown = dict.fromkeys(
-            (OVERALL, *sorted(hurt)[:SHOWN_SLICES], *windows.busiest(seen.family, limit=SHOWN_SLICES))
-        )
-        slices = tuple(shown)[:SHOWN_SLICES]
+        busiest = windows.busiest(seen.family, limit=SHOWN_SLICES)
+        slices = tuple(dict.fromkeys((OVERALL, *sorted(hurt), *busiest)))[:SHOWN_SLICES]
         moves = past.moves()
         named = {*seen.workers, *(move.stable for move in moves), *(move.canary for move in moves)}
         return LiveFamily(

@@ -151,7 +151,7 @@ def grid(
         shown = budget if budget is not None and budget <= 2.5 * highest else None
         tops[measure.name] = top = _round_up(max(highest, shown or 0.0) * measure.scale.factor) / measure.scale.factor
         budgets[measure.name] = None if shown is None else round(100 * (1 - shown / top), 3)
-        columns.append(Column(measure.name, _written(measure.scale, top), _budget(budget, shown)))
+        columns.append(Column(measure.name, _written(measure.scale, top) if highest else "", _budget(budget, shown)))
     rows = tuple(
         Row(
             slice_name(name),
@@ -217,12 +217,16 @@ def _line(arm: Arm, points: Sequence[tuple[float, float]], top: float, number: s
     for x, value in points:
         if before is None or x - before > _GAP:
             parts.append([])
-        parts[-1].append(f"{x:g} {100 - 100 * value / top:.3f}".rstrip("0").rstrip("."))
+        parts[-1].append(f"{x:g} {_up(value, top):g}")
         before = x
     path = "".join("M" + "L".join(part if len(part) > 1 else part * 2) for part in parts)
     recent = before is not None and before >= 100 - _GAP
-    end = (points[-1][0], round(100 - 100 * points[-1][1] / top, 3)) if recent else None
+    end = (points[-1][0], _up(points[-1][1], top)) if recent else None
     return Line(arm, path, end, number, title)
+
+
+def _up(value: float, top: float) -> float:
+    return round(100 * (1 - min(value / top, 1.0)), 3)
 
 
 def _requests(windows: Iterable[Window]) -> int:
@@ -234,7 +238,7 @@ def _round_up(value: float) -> float:
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= value * 0.999)
+    return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= value * (1 - 1e-9))
 
 
 def _written(scale: Scale, value: float) -> str:

@@ -115,12 +115,13 @@ def worker(
     return {"state": state, "error": error, "restarts": restarts, "in_use": 2, "pid": 4711, "peak_memory_mb": memory}
 
 
-def table(version: int, stable: Digest | None, *, reason: str = "release v2", **more: object) -> RouteTable:
+def table(version: int, stable: Digest | None, **more: object) -> RouteTable:
     """A family's table."""
     return RouteTable.model_validate(
         {
             "family": "asr-commands", "version": version, "stable": stable, "ledger_sequence": 40,
-            "ledger_head": "0" * 64, "moved_at": "2026-11-20T13:55:02Z", "actor": "release", "reason": reason, **more,
+            "ledger_head": "0" * 64, "moved_at": "2026-11-20T14:01:02Z", "actor": "release",
+            "reason": "release v2", **more,
         }
     )  # fmt: skip
 
@@ -146,7 +147,8 @@ def progress(*, bad: bool = False) -> CanaryProgress:
         stages=("shadow", "cohort", "wide"), weight=0.1, started_at="2026-11-20T13:55:02Z",
         looked_at="2026-11-20T14:02:29Z", deadline_s=7200, alpha=0.05, decision="rollback" if bad else "continue",
         reasons=(WORSE if bad else UNDECIDED,),
-        evidence=evidence_rows(200, "worse" if bad else "undecided"), looks=tuple(one.model_copy(update={"at_s": 22 * one.at_s}) for one in looks(200, bad=bad)),
+        evidence=evidence_rows(200, "worse" if bad else "undecided"),
+        looks=tuple(one.model_copy(update={"at_s": 22 * one.at_s}) for one in looks(200, bad=bad)),
     )  # fmt: skip
 
 

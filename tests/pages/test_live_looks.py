@@ -1,0 +1,187 @@
+"""The live page in a browser: it fits and can be read in every state, refreshes itself, and says when it is stale."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pages.live import content_policy, render
+from tests.pages import live_examples as examples
+from tests.pages.test_release_looks import BRIGHTNESS, Media, Theme, complaints
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+Show = Callable[..., "Page"]
+
+
+@pytest.fixture(scope="module")
+def pages(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Show:
+    """A way to look at each state: drawn once, then shown at any width, in any theme, on paper."""
+    opened: dict[str, Page] = {}
+
+    def show(name: str, width: int = 1280, theme: Theme = "light", media: Media = "screen") -> Page:
+        if name not in opened:
+            path = tmp_path_factory.mktemp("live") / f"{name}.html"
+            path.write_text(render(examples.EXAMPLES[name]()))
+            opened[name] = browser.new_page()
+            opened[name].goto(path.as_uri())
+        page = opened[name]
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=theme, media=media)
+        return page
+
+    return show
+
+
+@pytest.mark.parametrize(
+    ("width", "theme"),
+    [(1280, "light"), (1280, "dark"), (1000, "light"), (800, "light"), (390, "light"), (390, "dark")],
+)
+@pytest.mark.parametrize("name", examples.EXAMPLES)
+def test_nobody_would_complain(pages: Show, name: str, width: int, theme: Theme) -> None:
+    page = pages(name, width, theme)
+    for opened in ("false", "true"):
+        page.evaluate(f"document.querySelectorAll('details').forEach(one => one.open = {opened})")
+        assert complaints(page) == {}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", ["canary", "burning"])
+def test_screenshot_has_the_ground_of_its_theme_and_something_on_it(
+    browser: Browser, pages: Show, name: str, width: int, theme: Theme
+) -> None:
+    picture = base64.b64encode(pages(name, width, theme).screenshot(full_page=True)).decode()
+    with browser.new_page() as blank:
+        seen = blank.evaluate(BRIGHTNESS, picture)
+    assert seen["width"] == width
+    assert seen["paper"] > 240 if theme == "light" else seen["paper"] < 40
+    assert 0.01 < seen["ink"] < 0.25
+
+
+def test_arms_can_be_told_apart_without_colour(pages: Show) -> None:
+    """The canary's line is at least twice as thick, and ends in another shape."""
+    page = pages("canary")
+    thick, thin = (
+        page.evaluate(f"parseFloat(getComputedStyle(document.querySelector('.spark .curve.arm-{arm}')).strokeWidth)")
+        for arm in ("candidate", "stable")
+    )
+    assert thick >= 2 * thin
+    assert page.locator(".spark circle.arm-candidate").count() > 10
+    assert page.locator(".spark rect.arm-stable").count() > 10
+
+
+def test_on_paper_nothing_is_cut_off_and_everything_is_unfolded(pages: Show) -> None:
+    page = pages("canary", width=718, theme="dark", media="print")
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = false)")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("document.querySelector('#rules table').checkVisibility()")
+    assert complaints(page) == {}
+
+
+class Served:
+    """A gateway's page that the test changes, on a port of the loopback."""
+
+    def __init__(self) -> None:
+        self.html = ""
+        self.works = True
+        self.asked: list[str] = []
+
+
+@contextmanager
+def served() -> Iterator[tuple[Served, str]]:
+    state = Served()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            state.asked.append(self.path)
+            content = state.html.encode()
+            self.send_response(200 if state.works else 500)
+            self.send_header("content-type", "text/html; charset=utf-8")
+            self.send_header("content-security-policy", content_policy())
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield state, f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def watching(browser: Browser, url: str, **options: bool) -> Iterator[tuple[Page, list[str]]]:
+    """An open page whose clock the test moves, and what its console said."""
+    said: list[str] = []
+    context = browser.new_context(java_script_enabled=options.get("script", True))
+    page = context.new_page()
+    page.on("console", lambda message: said.append(message.text))
+    page.clock.install()
+    page.goto(url)
+    try:
+        yield page, said
+    finally:
+        context.close()
+
+
+def test_an_open_page_refreshes_itself_and_keeps_what_was_unfolded(browser: Browser) -> None:
+    with served() as (state, url):
+        state.html = render(examples.canary())
+        with watching(browser, url) as (page, said):
+            page.click("#evidence-asr-commands > summary")
+            state.html = render(examples.burning())
+            page.clock.run_for(5_100)
+            page.wait_for_selector(".badge:has-text('page somebody')")
+            assert page.get_attribute("#evidence-asr-commands", "open") is not None
+            assert page.title() == "page somebody: asr-commands"
+            assert not page.is_visible("#stale")
+            assert said == []
+            assert set(state.asked) <= {"/", "/favicon.ico"}
+
+
+def test_a_page_whose_gateway_is_gone_says_how_old_it_is(browser: Browser) -> None:
+    with served() as (state, url):
+        state.html = render(examples.calm())
+        with watching(browser, url) as (page, _):
+            state.works = False
+            page.clock.run_for(15_100)
+            page.wait_for_selector("#stale", state="visible")
+            assert page.inner_text("#stale").startswith("The gateway does not answer: what stands here is ")
+            assert complaints(page) == {}
+            state.works = True
+            page.clock.run_for(5_100)
+            page.wait_for_selector("#stale", state="hidden")
+
+
+def test_what_somebody_selects_to_copy_stays_selected(browser: Browser) -> None:
+    with served() as (state, url):
+        state.html = render(examples.calm())
+        with watching(browser, url) as (page, _):
+            page.click(".commands code >> nth=0")
+            state.html = render(examples.down())
+            page.clock.run_for(15_100)
+            assert page.evaluate("getSelection().toString()") == "soundcheck status asr-commands"
+            assert len([path for path in state.asked if path == "/"]) == 1
+
+
+def test_without_script_the_page_stands_and_asks_to_be_loaded_again(browser: Browser) -> None:
+    with served() as (state, url):
+        state.html = render(examples.canary())
+        with watching(browser, url, script=False) as (page, _):
+            assert page.is_visible(".badge")
+            assert page.locator('meta[http-equiv="refresh"]').count() == 1
