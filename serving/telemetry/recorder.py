@@ -88,8 +88,8 @@ class Recorder:
             self._wake.set()
 
     def _run(self) -> None:
-        # Imported here, before the first row: it takes a second, and the first requests would wait for it. pandas is what
-        # pyarrow imports by itself for its first table.
+        # Imported here, before the first row: it takes a second, and the first requests would wait for it. pyarrow
+        # imports pandas by itself for its first table.
         for name in ("pyarrow.parquet", "pandas"):
             importlib.import_module(name)
         while not self._closing:
