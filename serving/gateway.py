@@ -406,6 +406,8 @@ def main(arguments: Sequence[str] | None = None, *, worker_command: Sequence[str
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     import uvloop
 
+    # How long the telemetry thread may hold up a request; the interpreter's own 5 ms are most of what a request takes.
+    sys.setswitchinterval(0.0005)
     settings = replace(settings_from(arguments), worker_command=tuple(worker_command))
     if settings.parent:
         end_with_parent(settings.parent)
