@@ -22,6 +22,7 @@ COMMANDS = {
     "approve": "release",
     "waive": "release",
     "rollback": "rollback",
+    "bake": "rollback",
     "degrade": "steering",
     "cascade": "steering",
     "status": "rollback",

@@ -50,6 +50,33 @@ def rollback(family: str, key: str, reason: str, to: str | None, slices: tuple[s
 
 
 @click.command()
+@click.argument("family")
+@click.option("--key", required=True, help="Name of your key: it signs the rollback, if one is made.")
+@JSON
+def bake(family: str, key: str, as_json: bool) -> None:
+    """Watch a new stable bundle through its bake time (bake_time_s of params.yaml); a breach takes the family back.
+
+    Exit status 1: it was taken back.
+    """
+    from flows.commands.shared import import_signatures, progress_bars, say
+    from flows.wiring import open_context
+    from operations.bake import bake as operation
+
+    import_signatures()
+    with progress_bars() as progress:
+        context = open_context(progress)
+        context.settings.policy(family)
+        done = operation(context, family, key_name=key)
+    if as_json:
+        say({**done._asdict(), "back": done.back._asdict() if done.back else None})
+    else:
+        click.echo(f"{family}: {done.outcome} after {done.watched_s:.0f} s")
+        for reason in done.reasons:
+            click.echo(f"  {reason}")
+    raise SystemExit(int(done.outcome == "taken back"))
+
+
+@click.command()
 @click.argument("family", required=False)
 @JSON
 def status(family: str | None, as_json: bool) -> None:
