@@ -13,7 +13,7 @@ from contracts.reports import SliceEvidence
 from pages.comparing import canary_scale
 from pages.figures import duration, moment, slice_name
 from pages.markdown import bullets, code, table, text
-from pages.plots.evidence import Side, Track, tracks, worse_bars
+from pages.plots.evidence import Side, Track, tracks
 
 _BARS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 _WIDTH = 16
@@ -54,7 +54,7 @@ def _allocation(progress: CanaryProgress) -> str:
 
 
 def _evidence(progress: CanaryProgress) -> list[str]:
-    drawn = tracks(progress.looks, alpha=progress.alpha, worse_at=worse_bars(progress.evidence))
+    drawn = tracks(progress.looks, alpha=progress.alpha, evidence=progress.evidence)
     rows = {(row.slice, canary_scale(row.metric, None).label): row for row in progress.evidence}
     lines = table(_HEADER, [_row(track, rows.get((track.exact, track.metric))) for track in drawn], right=(2, 3, 4))
     return [*lines, "Bars: e-values over time, as a share of what decides.", ""] if lines else []

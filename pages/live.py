@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from contracts.live import Burn, BurnAlarm, CanaryProgress, LiveFamily, LiveReport, Move, Promise
 from contracts.routing import RouteTable
 from pages.figures import duration, many, milliseconds, moment, plain, typographic
-from pages.plots.evidence import Track, tracks, worse_bars
+from pages.plots.evidence import Track, tracks
 from pages.plots.sparklines import OVERALL, Grid, grid
 from pages.reading import Command
 from pages.serving_roles import Part, Role, parts, roles, table_of
@@ -299,7 +299,7 @@ def _evidence(canary: CanaryProgress | None, table: RouteTable | None, at_s: flo
     if canary is None:
         return None
     runs = table is not None and table.canary is not None and table.canary.bundle == canary.bundle
-    drawn = tracks(canary.looks, alpha=canary.alpha, worse_at=worse_bars(canary.evidence))
+    drawn = tracks(canary.looks, alpha=canary.alpha, evidence=canary.evidence)
     lasted = duration(canary.looks[-1].at_s) if canary.looks else "just begun"
     place = f"stage {canary.stage}, {canary.stages.index(canary.stage) + 1} of {len(canary.stages)}"
     looked_s = _epoch_s(canary.looked_at)

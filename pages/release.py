@@ -20,7 +20,7 @@ from pages.figures import duration, many, milliseconds, moment, plain, size, typ
 from pages.plots.calibration import reliabilities
 from pages.plots.cost import moves
 from pages.plots.errors import error_packs
-from pages.plots.evidence import Track, tracks, worse_bars
+from pages.plots.evidence import Track, tracks
 from pages.plots.forest import Forest, forests, stage_forests
 from pages.plots.latency import latencies
 from pages.plots.timeline import timeline
@@ -220,8 +220,8 @@ def _stages(view: ReleaseView) -> tuple[Stage, ...]:
             tracks=tracks(
                 stage.looks,
                 alpha=view.policy.canary.alpha,
-                worse_at=worse_bars(stage.evidence),
                 plan=view.policy.canary,
+                evidence=stage.evidence,
             ),
         )
         for stage in stages

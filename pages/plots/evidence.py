@@ -9,7 +9,7 @@ Source: pages.md (canary evidence over sessions with the decision boundary); sta
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from contracts.policy import CanaryPlan
@@ -55,42 +55,43 @@ def tracks(
     looks: Sequence[Look],
     *,
     alpha: float,
-    worse_at: Mapping[str, float] | None = None,
     plan: CanaryPlan | None = None,
+    evidence: Sequence[SliceEvidence] = (),
 ) -> tuple[Track, ...]:
     """A track a pair of the looks, what is worse first, then what is furthest from being settled.
 
     Args:
         looks: in time order; keys of e-values are `slice metric`.
         alpha: a pair is not worse from an e-value of `1 / alpha` on.
-        worse_at: e-value at which a pair is worse, by key; where it is not said, `pairs / alpha` (Bonferroni).
         plan: what a quantile metric's budget is, for its name.
+        evidence: the judge's own at the last look: at which e-value a pair is worse (else `pairs / alpha`, Bonferroni),
+            and what is decided, which may have been between two looks.
     """
     keys = sorted({key for look in looks for key in (*look.e_worse, *look.e_fine)})
-    worse = {key: (worse_at or {}).get(key, len(keys) / alpha) for key in keys}
+    said = {f"{row.slice} {row.metric}": row for row in evidence}
     drawn = axis([float(look.canary_sessions) for look in looks], _SESSIONS, signed=False, wanted=4)
-    made = [_track(key, looks, drawn, worse[key], 1 / alpha, plan) for key in keys]
+    made = [_track(key, looks, drawn, (len(keys) / alpha, 1 / alpha), said.get(key), plan) for key in keys]
     return tuple(sorted(made, key=_order))
-
-
-def worse_bars(evidence: Iterable[SliceEvidence]) -> dict[str, float]:
-    """`worse_at` of `tracks`, as the judge's evidence says it."""
-    return {f"{row.slice} {row.metric}": row.worse_at for row in evidence if row.worse_at}
 
 
 def _order(track: Track) -> tuple[float, float, str]:
     shares = {trace.side: trace.share for trace in track.traces}
-    against = shares.get("worse", 0.0)
-    return (-against if against >= 1 else 0.0, shares.get("fine", 0.0), track.exact)
+    return (-shares.get("worse", 1.0) if track.state == "worse" else 0.0, shares.get("fine", 0.0), track.exact)
 
 
-def _track(key: str, looks: Sequence[Look], drawn: Axis, worse: float, fine: float, plan: CanaryPlan | None) -> Track:
+def _track(
+    key: str, looks: Sequence[Look], drawn: Axis, bars: tuple[float, float], said: SliceEvidence | None,
+    plan: CanaryPlan | None,
+) -> Track:  # fmt: skip
     exact, _, metric = key.rpartition(" ")
+    worse = said.worse_at if said and said.worse_at else bars[0]
     against = [(look.canary_sessions, look.e_worse[key]) for look in looks if key in look.e_worse]
     for_it = [(look.canary_sessions, look.e_fine[key]) for look in looks if key in look.e_fine]
-    traces = (_trace("worse", against, worse, drawn), _trace("fine", for_it, fine, drawn))
+    traces = (_trace("worse", against, worse, drawn), _trace("fine", for_it, bars[1], drawn))
     known = tuple(trace for trace in traces if trace is not None)
-    decided: list[Side] = [trace.side for trace in known if trace.share >= 1]
+    decided: list[Side] = [trace.side for trace in known if max(trace.shares) >= 1]
+    if said and said.state in ("worse", "fine"):
+        decided = ["worse" if said.state == "worse" else "fine"]
     return Track(
         slice=slice_name(exact),
         exact=exact,

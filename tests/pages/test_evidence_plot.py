@@ -5,15 +5,24 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.reports import Look
+from contracts.reports import Look, SliceEvidence
 from pages.plots.evidence import TOP, Track, share, tracks
 from pages.release import render
 from tests.pages import release_documents, release_examples
+
+
+def said(slice_name: str, state: Any, worse_at: float) -> SliceEvidence:
+    """What the judge says of a pair."""
+    return release_documents.evidence_rows(20, "fine")[0].model_copy(
+        update={"slice": slice_name, "state": state, "worse_at": worse_at}
+    )
+
 
 e_values = st.floats(0, 1e12, allow_nan=False)
 
@@ -53,7 +62,7 @@ def test_bars_of_different_height_are_one_line() -> None:
     made = tracks(
         [look(10, {"a=x wer": 50.0, "a=y wer": 1.0}, {"a=x wer": 1.0, "a=y wer": 20.0})],
         alpha=0.05,
-        worse_at={"a=x wer": 50.0},
+        evidence=[said("a=x", "undecided", 50.0)],
     )
     by_slice = {track.exact: track for track in made}
     bar = 100 * (1 - 1 / TOP)
@@ -95,3 +104,12 @@ def test_the_pair_that_rolled_back_is_first_and_says_so() -> None:
     made = tracks(release_documents.looks(96, bad=True), alpha=0.05)
     assert (made[0].slice, made[0].state) == ("scottish", "worse")
     assert made[0].traces[0].said.startswith("worse: e 4,000 of ")
+
+
+def test_what_was_decided_between_two_looks_stays_decided() -> None:
+    """The judge's decision is the first crossing in event time; the e-value may have come back since."""
+    now = look(10, {"a=x wer": 1.0}, {"a=x wer": 13.0})
+    assert tracks([now], alpha=0.05)[0].state == "undecided"
+    assert tracks([now], alpha=0.05, evidence=[said("a=x", "fine", 50.0)])[0].state == "fine"
+    earlier = look(8, {"a=x wer": 1.0}, {"a=x wer": 25.0})
+    assert tracks([earlier, now], alpha=0.05)[0].state == "fine"
