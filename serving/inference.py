@@ -189,7 +189,8 @@ class Inference:
         late = time.monotonic() > job.expires
         if not (lost or late or job.cancelled or job.peer.gone):
             return True
-        self._dropped += 1
+        with self._changed:
+            self._dropped += 1
         if late and not (lost or job.cancelled):
             self._fail(job, "deadline")
         elif job.cancelled:

@@ -10,12 +10,10 @@ they came; what is cancelled leaves its queue at once; a step holds at most `max
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, Protocol
 
-import numpy as np
-
-from serving.frames import Priority
+from serving.frames import Header, Priority
 from speech.runtimes import Samples, Stream
 
 Operation = Literal["transcribe", "open", "chunk", "skip", "restart", "end", "close"]
@@ -30,8 +28,6 @@ MAX_WAITING_S = 1200.0
 
 SLICE_S = 5.0
 """An engine whose streams say what `transcribe` says hears longer utterances in pieces of so many seconds."""
-
-_NOTHING: Samples = np.zeros(0, dtype=np.float32)
 
 
 class Limits(NamedTuple):
@@ -48,12 +44,21 @@ class Limits(NamedTuple):
     batch_wait_s: float = 0.0
 
 
+class Peer(Protocol):
+    """Whom an answer goes to: one gateway's connection."""
+
+    gone: bool
+
+    def send(self, header: Header) -> None:
+        """Send a frame without a body; never raises."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """One step of work: a whole utterance, or the opening, a chunk, the end, ... of a stream.
 
     Attributes:
-        peer: whom the answer goes to.
         audio_s: seconds of audio.
         arrived, expires: when it came, when nobody wants its answer any more.
         stream, position, began, infer_s: of an utterance that is heard in slices: its state, samples heard, when the
@@ -62,7 +67,7 @@ class Job:
 
     operation: Operation
     key: Key
-    peer: Any
+    peer: Peer
     samples: Samples
     priority: Priority
     arrived: float
@@ -106,7 +111,7 @@ class Queues:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._lanes = {"interactive": _Lane(limits.interactive), "batch": _Lane(limits.batch)}
-        self._open: dict[Key, Priority] = {}
+        self._open: dict[Key, Job] = {}
         self._running: list[Job] = []
 
     # ---- in -----------------------------------------------------------------------------------------------------
@@ -122,10 +127,10 @@ class Queues:
         if job.operation == "open":
             if len(self._open) >= self.limits.streams:
                 return False
-            self._open[job.key] = job.priority
+            self._open[job.key] = job
         elif job.key not in self._open:
             return True
-        job.priority = self._open[job.key]
+        job.priority = self._open[job.key].priority
         lane = self._lanes[job.priority]
         if job.operation == "restart":
             for step in lane.steps:
@@ -153,15 +158,16 @@ class Queues:
             dropped += len(gone)
         for job in self._running:
             job.cancelled |= job.key == key
-        if (priority := self._open.get(key)) is not None:
-            self._lanes[priority].steps.appendleft(Job("close", key, None, _NOTHING, priority, 0.0))
+        if (opened := self._open.get(key)) is not None:
+            closing = replace(opened, operation="close", cancelled=False)
+            self._lanes[opened.priority].steps.appendleft(closing)
         return dropped
 
     def closed(self, key: Key) -> None:
         """A stream is over: its place is free, steps that still wait are dropped."""
-        priority = self._open.pop(key, None)
-        if priority is not None:
-            lane = self._lanes[priority]
+        opened = self._open.pop(key, None)
+        if opened is not None:
+            lane = self._lanes[opened.priority]
             lane.steps = deque(job for job in lane.steps if job.key != key)
 
     # ---- out ----------------------------------------------------------------------------------------------------

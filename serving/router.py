@@ -201,9 +201,11 @@ def _health(worker: Worker) -> dict[str, Any]:
         "state": worker.state,
         "error": worker.error,
         "restarts": worker.restarts,
+        "deaths": dict(worker.deaths),
         "in_use": worker.holds,
         "pid": worker.facts.get("pid"),
         "cold_start_ms": worker.facts.get("cold_start_ms"),
         "load_ms": worker.facts.get("load_ms"),
+        "warm_ms": worker.facts.get("warm_ms"),
         "peak_memory_mb": worker.facts.get("peak_memory_mb"),
     }

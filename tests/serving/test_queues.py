@@ -8,11 +8,20 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from serving.frames import Priority
+from serving.frames import Header, Priority
 from serving.queues import CLASSES, MAX_WAITING_S, SLICE_S, Job, Limits, Operation, Queues
 
 LIMITS = Limits(interactive=3, batch=4, streams=3, max_batch=3, batch_wait_s=0.0)
 NOTHING = np.zeros(0, dtype=np.float32)
+
+
+class Nobody:
+    """A peer that nothing is said to: queues speak to no one."""
+
+    gone = False
+
+    def send(self, header: Header) -> None:
+        raise AssertionError(header)
 
 
 def job(
@@ -24,7 +33,7 @@ def job(
     expires: float = float("inf"),
     audio_s: float = 1.0,
 ) -> Job:
-    return Job(operation, (0, number), None, NOTHING, priority, arrived, expires, audio_s)
+    return Job(operation, (0, number), Nobody(), NOTHING, priority, arrived, expires, audio_s)
 
 
 def filled(*jobs: Job, limits: Limits = LIMITS) -> Queues:

@@ -19,6 +19,7 @@ import pytest
 from serving.bundles import given
 from serving.frames import Priority
 from serving.link import WINDOW, Answer, Heard, Link, Restarted, ServingFailure, WorkerGone, connect
+from serving.queues import SLICE_S
 from speech.runtimes import Samples
 from tests.serving.conftest import Home, silence, with_command
 from tests.serving.tiny_engine import FAIL, SLOW
@@ -175,7 +176,7 @@ def test_batch_work_waits_for_interactive_work_and_is_cut_where_the_engine_can(s
                 return text
 
             # Its first slice is slow; an interactive request that comes meanwhile goes before its second.
-            long = with_command(SLOW, 5.0)
+            long = with_command(SLOW, 2 * SLICE_S)
             first = asyncio.create_task(ask("long", 0, "batch", long))
             await asyncio.sleep(0.1)
             others = [
@@ -189,7 +190,7 @@ def test_batch_work_waits_for_interactive_work_and_is_cut_where_the_engine_can(s
             assert (await link.statistics())["batch_waiting"] == 1
             texts = [await first, *await asyncio.gather(*others)]
             assert done == ["user", "long", "next batch"]
-            assert texts == [" ".join(["alpha", "bravo"] * 5), "alpha bravo", "alpha bravo"]
+            assert texts == [" ".join(["alpha", "bravo"] * int(2 * SLICE_S)), "alpha bravo", "alpha bravo"]
 
     asyncio.run(run())
 
