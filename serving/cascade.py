@@ -1,9 +1,9 @@
 """Cascade: a small model answers what it is sure of, the stable one the rest (coverage row 23).
 
 Boundary: workers of one family; the route table says which is small and how sure is sure (contracts.routing.Cascade).
-Invariants: a small model that is away, slow or fails never fails a request, the stable one answers; it may use up at
-most half of the time that a request has; audits begin after the answer, are bounded, and are dropped rather than
-queued; what the two models said is compared by word edits and forgotten.
+Invariants: a small model that is away, slow or fails never fails a request, the stable one answers; it may take a second
+more than the audio lasts, and at most half of the time that a request has; audits begin after the answer, are bounded,
+and are dropped rather than queued; what the two models said is compared by word edits and forgotten.
 
 How often the router is wrong is counted: `soundcheck_cascade` by outcome. A *mistake* is an audited answer of the small
 model's that the stable one would have given otherwise.
@@ -25,8 +25,9 @@ from serving.shadow import word_edits
 from speech.runtimes import Samples
 
 MAX_AUDITS = 4
-SMALL_SHARE = 0.5
-"""Of a request's time, what the small model may use before the stable one is asked."""
+SMALL_SHARE, SMALL_S = 0.5, 1.0
+"""What the small model may use before the stable one is asked: a share of a request's time, and at most so many seconds
+beside the audio's own."""
 
 
 class Heard(NamedTuple):
@@ -73,7 +74,7 @@ class Cascade:
             return None
         try:
             with worker.hold():
-                deadline_s = (ends - time.monotonic()) * SMALL_SHARE
+                deadline_s = min((ends - time.monotonic()) * SMALL_SHARE, SMALL_S + call.audio_s)
                 answer = await worker.transcribe(samples, deadline_s=deadline_s, priority=call.priority)
         except (ServingFailure, WorkerGone):
             self._count(call, "skipped")
