@@ -26,6 +26,7 @@ from pydantic.fields import FieldInfo
 
 from contracts.errors import Corrupt, DependencyFailed
 from contracts.telemetry import PROBE_LABELS, ClientEvent, TelemetryRow
+from serving.telemetry import kept
 
 UNKNOWN_FAMILY = "unknown"
 """Where events go whose request another gateway answered, until `keeping.tidy` finds its family."""
@@ -69,6 +70,11 @@ def _fields() -> Mapping[str, FieldInfo]:
 
 def schema(columns: Iterable[str]) -> Any:
     """The Arrow schema of these columns."""
+    return _schema(tuple(columns))
+
+
+@cache
+def _schema(columns: tuple[str, ...]) -> Any:
     import pyarrow
 
     def kind(name: str) -> Any:
@@ -200,17 +206,28 @@ def _table(
     import pyarrow
     from pyarrow import dataset
 
-    if not segments:
-        return schema(columns).empty_table()
     time = dataset.field("timestamp")
     within = time >= since_s if until_s is None else (time >= since_s) & (time < until_s)
-    paths = [str(segment.path) for segment in segments]
     needed = schema(dict.fromkeys((*columns, "timestamp")))
+    small: list[Path] = []
+    large: list[Path] = []
+    for path in (segment.path for segment in segments):
+        (small if kept.is_small(path) else large).append(path)
     try:
-        found = dataset.dataset(paths, schema=needed, format="parquet", partitioning=None)
-        return found.to_table(columns=list(columns), filter=within)
+        tables = [kept.table(path, schema(columns_of(_folder(root, path)))).select(needed.names) for path in small]
+        # One piece, then the filter: over hundreds of small ones it would take longer than reading them.
+        together = pyarrow.concat_tables([needed.empty_table(), *tables]).combine_chunks()
+        tables = [together.filter(within).select(list(columns))]
+        if large:
+            found = dataset.dataset([str(path) for path in large], schema=needed, format="parquet", partitioning=None)
+            tables.append(found.to_table(columns=list(columns), filter=within))
+        return pyarrow.concat_tables(tables).combine_chunks()
     except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
         raise corrupt(root, segments) from None
+
+
+def _folder(root: Path, path: Path) -> str:
+    return path.relative_to(root).parent.parent.as_posix()
 
 
 def corrupt(root: Path, segments: Iterable[Segment]) -> Corrupt:

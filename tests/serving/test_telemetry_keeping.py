@@ -17,7 +17,7 @@ from pyarrow import parquet
 
 from contracts.errors import Corrupt, DependencyFailed
 from contracts.telemetry import ClientEvent, TelemetryRow
-from serving.telemetry import UNKNOWN_FAMILY, Recorder, Tidied, read, segments, tidy
+from serving.telemetry import UNKNOWN_FAMILY, Recorder, Tidied, kept, read, segments, tidy
 from serving.telemetry.segments import EVENT_COLUMNS, ROW_COLUMNS, events_of, rows_of
 
 HOUR_S = 3600.0
@@ -330,3 +330,24 @@ def test_a_million_rows_are_read_in_seconds(tmp_path: Path) -> None:
     took_s = time.monotonic() - began
     assert len(rows) == 1_000_000
     assert took_s < 20, "about a second on a quiet machine"
+
+
+def test_a_small_segment_is_read_from_disk_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "MAX_BYTES", 100_000)
+    paths = [put(tmp_path, rows_of("tiny"), [request(n)]) for n in range(30)]
+    opened: list[Path] = []
+    real = parquet.ParquetFile
+
+    def open_file(path: Path) -> Any:
+        opened.append(path)
+        return real(path)
+
+    monkeypatch.setattr(parquet, "ParquetFile", open_file)
+    assert len(read(tmp_path, "tiny")) == 30
+    assert sorted(opened) == sorted(paths)
+    opened.clear()
+    assert len(read(tmp_path, "tiny", NOON_S + 25)) == 5
+    assert opened == []
+    tidy(tmp_path, days=30, now_s=LATER_S)
+    assert len(read(tmp_path, "tiny")) == 30, "what is kept of a segment that is gone counts no more"
+    assert kept.size_bytes() <= 100_000
