@@ -1,9 +1,9 @@
 """Cascade: a small model answers what it is sure of, the stable one the rest (coverage row 23).
 
 Boundary: workers of one family; the route table says which is small and how sure is sure (contracts.routing.Cascade).
-Invariants: a small model that is away, slow or fails never fails a request, the stable one answers; it may take a second
-more than the audio lasts, and at most half of the time that a request has; audits begin after the answer, are bounded,
-and are dropped rather than queued; what the two models said is compared by word edits and forgotten.
+Invariants: a small model that is away, slow or fails never fails a request, the stable one answers; it may take a
+second more than the audio lasts, and at most half of the time that a request has; audits begin after the answer, are
+bounded, and are dropped rather than queued; what the two models said is compared by word edits and forgotten.
 
 How often the router is wrong is counted: `soundcheck_cascade` by outcome. A *mistake* is an audited answer of the small
 model's that the stable one would have given otherwise.
