@@ -43,7 +43,7 @@ StageName = Literal["probe", "shadow", "cohort", "wide"]
 
 
 class _Stop(NamedTuple):
-    """When the canary was found worse, on which slices, and which others had come far by then."""
+    """When the canary was found worse, on which slices, and which others were under suspicion by then."""
 
     at_s: float
     slices: tuple[str, ...]
@@ -187,9 +187,30 @@ class Judge:
         crossed = {name: at_s for name, at_s in crossings.items() if at_s is not None}
         if crossed:
             at_s = min(crossed.values())
-            suspect = [name for name, path in summed.items() if path.at(np.array([at_s]))[0] >= math.log(self._fine_at)]
-            failing = [name for name, crossed_s in crossed.items() if crossed_s == at_s]
-            self._stop = _Stop(at_s, tuple(sorted(failing)), tuple(sorted(set(suspect) - set(failing))))
+            first = tuple(sorted(name for name, crossed_s in crossed.items() if crossed_s == at_s))
+            means = {}
+            for name in {slice_name for _, slice_name in self._compared}:
+                path = summed[name] if name in summed else added((), self._resting(name, {}))
+                metrics = sum(of_slice == name for _, of_slice in self._compared)
+                means[name] = float(path.at(np.array([at_s]))[0]) - math.log(metrics)
+            self._stop = _Stop(at_s, *self._blamed(first, means))
+
+    def _blamed(self, first: tuple[str, ...], means: dict[str, float]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Which slices are to blame, of those that crossed first, and which others are under suspicion by themselves.
+
+        `means` are logs of each slice's mean e-value. Where the whole crossed, and of a column that can be routed some
+        slices are under suspicion while the evidence on every other one is against a harm, it is those slices.
+        """
+        suspects = {name for name, mean in means.items() if mean >= math.log(self._fine_at) and name != OVERALL}
+        alone = tuple(name for name in first if name != OVERALL)
+        if not alone:
+            for column in self._plan.routable:
+                of_column = {name for name in means if name.split("=")[0] == column}
+                if suspects & of_column and all(means[name] < 0 for name in of_column - suspects):
+                    alone = tuple(sorted(suspects & of_column))
+                    break
+        blamed = alone or first
+        return blamed, tuple(sorted(suspects - set(blamed)))
 
     def _resting(self, slice_name: str, moving: dict[str, Path]) -> list[float]:
         """Logs of the e-values of this slice's other metrics, of which no session came."""
@@ -261,6 +282,7 @@ class Judge:
             return "hold", ["the canary is the stable bundle: there is nothing to compare"], now_s
         if self._stop is not None:
             said = [sentence(row, metrics[row.metric]) for row in evidence if row.state == "worse"]
+            said += [f"under suspicion too: {', '.join(self._stop.suspects)}"] if self._stop.suspects else []
             return ("partial_rollback" if self._partial(self._stop) else "rollback"), said, self._stop.at_s
         unsettled = self._unsettled(evidence)
         settled_s = self._settled_s()
@@ -310,7 +332,7 @@ class Judge:
 def added(moving: Iterable[Path], resting: Iterable[float] = ()) -> Path:
     """The log of the sum of e-processes at each of their steps; `resting` are logs of those that do not move."""
     paths, still = list(moving), list(resting)
-    times = np.unique(np.concatenate([path.at_s for path in paths]))
+    times = np.unique(np.concatenate([np.empty(0), *(path.at_s for path in paths)]))
     logs = [path.at(times) for path in paths] + [np.full(len(times), log_e) for log_e in still]
     before = float(np.logaddexp.reduce([*(path.before for path in paths), *still]))
     return Path(before, times, np.logaddexp.reduce(np.array(logs), axis=0))

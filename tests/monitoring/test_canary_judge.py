@@ -85,6 +85,20 @@ def test_failing_slices_are_routed_back_alone_where_they_can_be_and_are_few(
     assert (judgement.decision, judgement.slices) == (decision, slices)
 
 
+def test_a_harm_that_the_whole_shows_first_is_laid_at_the_slice_that_has_it_where_it_can_be_routed() -> None:
+    rows = traffic(stable_wer=0.1, canary_wer={"us": 0.02, "scottish": 0.6})
+    partial = look(rows, plan=plan_of(routable=("accent",)))
+    assert (partial.decision, partial.slices) == ("partial_rollback", ("accent=scottish",))
+    everywhere = look(traffic(canary_wer=0.6), plan=plan_of(routable=("accent",), slices=("accent", "device")))
+    assert everywhere.decision == "rollback"
+
+
+def test_a_whole_that_is_rolled_back_names_the_slices_under_suspicion() -> None:
+    reasons = look(traffic(canary_wer=0.17)).reasons
+    assert reasons[0].startswith("overall wer")
+    assert reasons[-1] == "under suspicion too: accent=scottish, accent=us"
+
+
 def test_one_privacy_error_rolls_back_at_once_and_before_everything_else() -> None:
     rows = traffic(4)
     rows.loc[rows.index[rows["arm"] == "canary"][0], "privacy_errors"] = 1
