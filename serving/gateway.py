@@ -159,9 +159,7 @@ class Gateway:
         self.shadow = Shadow(self.desk)
         # A staged replay proves for itself, and a proof beside it would be in its timings.
         followed = settings.families if settings.pointers == POINTERS else ()
-        self.prover = Prover(
-            (self.families[name] for name in followed if name not in self._pinned), self._announce
-        )
+        self.prover = Prover((self.families[name] for name in followed if name not in self._pinned), self._announce)
         self.live = Live(self.desk, home, lambda: self._url, self._store_of)
         self.api = Api(self.desk, self.shadow, Exposition(self.desk, home), self.live, self._status)
         self._tasks: list[asyncio.Task[None]] = []
