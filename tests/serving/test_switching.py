@@ -68,6 +68,12 @@ def workers(gateway: RunningGateway) -> dict[Digest, dict[str, Any]]:
     return found
 
 
+def recorded(home: Home, request_id: str) -> Any:
+    """The telemetry row of a request, None while it has not been written."""
+    rows = read(home.root / "telemetry", FAMILY)
+    return next(iter(rows[rows["request_id"] == request_id].to_dict("records")), None)
+
+
 def test_before_a_release_there_is_no_stable(following: RunningGateway, home: Home) -> None:
     with pytest.raises(ApiFailure, match="no_stable: no bundle of 'unreleased' is served yet") as refused:
         transcribe(following.base_url, CLIP, "unreleased", home.key)
@@ -160,8 +166,13 @@ def test_a_worker_that_dies_is_replaced_and_its_request_repeated(
     assert after["pid"] != before["pid"]
     assert after["restarts"] == before["restarts"] + 1
 
+    assert after["deaths"] == {"exited": 1}
+    row = eventually(lambda: recorded(home, heard.request_id))
+    assert (row["status"], row["worker_died"], row["retries"]) == (200, 1, 1)
+
     os.kill(after["pid"], signal.SIGKILL)
     assert said(following, home) == ("new", bundles.new)
+    eventually(lambda: workers(following)[bundles.new]["deaths"] == {"exited": 1, "killed": 1})
     metrics = httpx.get(f"{following.base_url}/metrics").text
     assert f'soundcheck_worker_restarts_total{{bundle="{bundles.new[:12]}",family="{FAMILY}"}} 2.0' in metrics
 
@@ -171,15 +182,17 @@ def test_a_stream_whose_worker_dies_is_told(following: RunningGateway, home: Hom
     wait_for_version(home.root, FAMILY, table.version, timeout_s=20)
     said(following, home)
 
-    async def run() -> dict[str, Any]:
+    async def run() -> tuple[str, dict[str, Any]]:
         async with open_stream(following.base_url, FAMILY, home.key) as websocket:
             await websocket.send('{"type": "start", "sample_rate": 16000}')
-            await websocket.recv()
+            ready = json.loads(await websocket.recv())
             os.kill(workers(following)[bundles.new]["pid"], signal.SIGKILL)
-            message: dict[str, Any] = json.loads(await websocket.recv())
-            return message
+            return ready["request_id"], json.loads(await websocket.recv())
 
-    assert asyncio.run(asyncio.wait_for(run(), 20))["error"]["code"] == "internal"
+    request_id, message = asyncio.run(asyncio.wait_for(run(), 20))
+    assert message["error"]["code"] == "internal"
+    row = eventually(lambda: recorded(home, request_id))
+    assert (row["status"], row["worker_died"], row["retries"]) == (500, 1, 0)
     assert said(following, home) == ("new", bundles.new)
 
 

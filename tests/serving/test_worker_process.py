@@ -20,7 +20,9 @@ from serving.bundles import given
 from serving.frames import Priority
 from serving.link import WINDOW, Answer, Heard, Link, Restarted, ServingFailure, WorkerGone, connect
 from serving.queues import SLICE_S
-from speech.runtimes import Samples
+from serving.worker import warm
+from speech.runtimes import Samples, Transcript
+from tests.serving import tiny_engine
 from tests.serving.conftest import Home, silence, with_command
 from tests.serving.tiny_engine import FAIL, SLOW
 
@@ -296,6 +298,28 @@ def test_sigterm_lets_an_open_stream_finish(bundle: Path, tmp_path: Path) -> Non
             assert await asyncio.to_thread(process.wait, 5) == 0
             with pytest.raises(WorkerGone):
                 await link.transcribe(silence(1), deadline_s=1)
+
+    asyncio.run(run())
+
+
+def test_an_engine_is_warmed_before_anybody_reaches_it(bundle: Path, tmp_path: Path) -> None:
+    runtime = tiny_engine.TinyRuntime(["alpha"], tmp_path / "marker")
+    heard: list[int] = []
+    transcribe = runtime.transcribe
+
+    def counted(audio: Samples) -> Transcript:
+        heard.append(audio.size)
+        return transcribe(audio)
+
+    runtime.transcribe = counted  # type: ignore[method-assign]
+    warm(runtime)
+    assert heard
+    assert set(heard) == {runtime.sample_rate_hz // 2}
+
+    async def run() -> None:
+        async with running(bundle, tmp_path) as (link, _):
+            assert (await link.ready)["warm_ms"] > 0
+            assert (await link.statistics())["served"] == 0
 
     asyncio.run(run())
 
