@@ -20,7 +20,7 @@ from flows.housekeeping import bury_dead_runs
 from flows.observing import observed_context
 from flows.parameters import Family
 from operations import pointer
-from operations.canary import find, must_be_approved_first
+from operations.canary import find, must_be_approved_first, require_routed
 from operations.context import Context
 from operations.gate import Stopped
 from operations.release import already_released, exclusive, finish
@@ -67,11 +67,14 @@ def _run(context: Context, family: str, candidate: str) -> tuple[Digest, str]:
         packaged = package(context, family, captured, registered, scored, gated)
         staged = stage(context, family, captured, packaged)
         steps = {**scored, **gated, **packaged, **staged}
-        if must_be_approved_first(find(context, family, identity)):
+        found = find(context, family, identity)
+        if must_be_approved_first(found):
             shadowed = cast(Digest, canary(family=Family(family), release=identity, shadow_only=True))
             _approved(context, family, captured, {**steps, "canary_report": shadowed})
         watched = cast(Digest, canary(family=Family(family), release=identity))
-        promote(context, family, captured, _approved(context, family, captured, {**steps, "canary_report": watched}))
+        evidence = _approved(context, family, captured, {**steps, "canary_report": watched})
+        require_routed(context, found)
+        promote(context, family, captured, evidence)
     finally:
         finish(context, family, identity, {})
     version = context.ledger(family).state().releases[identity].version

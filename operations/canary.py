@@ -126,6 +126,7 @@ def _canary(
 ) -> Canary:
     state, stable = context.ledger(family).state(), pointer.current(context, family).stable
     inputs = {"bundle": bundle, "replay_report": replay_report, "policy": policy}
+    inputs |= _interfered(context, family, release)
     return Canary(
         family=family,
         release=release,
@@ -135,6 +136,32 @@ def _canary(
         policy=get_document(context.store, FamilyPolicy, policy),
         inputs=inputs | ({"stable": stable} if stable else {}),
     )
+
+
+def _interfered(context: Context, family: str, release: str) -> dict[str, Digest]:
+    """The last abort of this canary, or rollback of its family, since it was staged: after it, it begins anew."""
+    found: dict[str, Digest] = {}
+    for event in context.ledger(family).events():
+        if event.step == "stage" and event.release == release:
+            found = {}
+        elif event.outcome == "complete" and (
+            event.step == "rollback" or (event.step == "abort" and event.release == release)
+        ):
+            found = {"after": event.digest()}
+    return found
+
+
+def require_routed(context: Context, canary: Canary) -> None:
+    """B7: Refused where a canary that had held was taken off while its approval was awaited."""
+    table = pointer.current(context, canary.family).table
+    if table is None or table.canary is None or table.canary.release != canary.release:
+        raise Refused(
+            "the canary was taken off while its approval was awaited",
+            where=f"{canary.family} {canary.version}",
+            got=f"{table.reason}, by {table.actor}" if table else "no route table",
+            expected="a canary that is routed until it is promoted",
+            next_step=f"soundcheck release {canary.family}: the canary begins anew",
+        )
 
 
 def run_stage(context: Context, canary: Canary, stage: Stage, tell: Tell = lambda _: None) -> Digest:

@@ -187,7 +187,9 @@ class Watch:
             alpha=alpha, decision=seen.decision, reasons=seen.reasons, evidence=seen.evidence, looks=self.looks,
         )  # fmt: skip
         write(self._context.home, progress)
-        pair, share = slowest(seen.evidence, alpha)
+        last = self._stage == canary.stages[-1]
+        asked = [row for row in seen.evidence if last or row.slice == "overall"]  # what must be settled to go on
+        pair, share = slowest(asked, alpha)
         done = 100 if seen.decision == "promote" else int(100 * share)
         slow = f": {pair.slice} {pair.metric}" if pair and done < 100 else ""
         self._context.progress(f"canary {self._stage}, % of evidence{slow}", done, 100)

@@ -26,7 +26,7 @@ def wired(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
         monkeypatch.setattr(release_flow, name, run)
 
-    for name in ("register", "score", "gate", "package", "stage"):
+    for name in ("register", "score", "gate", "package", "stage", "require_routed"):
         does(name, {})
     does("capture", {"release": RELEASE, "policy": "p"})
     does("canary", lambda **kwargs: "shadowed" if kwargs.get("shadow_only") else "watched")
@@ -50,7 +50,7 @@ def test_high_risk_is_approved_before_the_cohort_and_again_before_promotion(
     monkeypatch.setattr(release_flow, "must_be_approved_first", lambda _: risky)
     assert release_flow._run(CONTEXT, FAMILY, "v2") == (RELEASE, f"{FAMILY} v2 is stable")
     first = [("canary", True), "_approved"] if risky else []
-    last = [("canary", None), "_approved", "promote", "evidence of watched", "report"]
+    last = [("canary", None), "_approved", "require_routed", "promote", "evidence of watched", "report"]
     assert wired == ["capture", "register", "score", "gate", "package", "stage", *first, *last]
 
 

@@ -326,6 +326,22 @@ def test_an_abort_ends_the_canary_and_the_same_command_may_try_again(world: Worl
     assert world.is_as_before()
 
 
+def test_an_abort_while_approval_is_awaited_wins_over_promote(world: World) -> None:
+    """B7: what had held is not promoted, and the same command begins its canary anew."""
+    world.answer = after(1, PROMOTE)
+    assert world.canary().decision == "promote"
+    found = canary.find(world.context, FAMILY, world.captured["release"])
+    canary.require_routed(world.context, found)
+    canary.abort(world.context, FAMILY, actor="bert")
+    with pytest.raises(Refused, match="taken off while its approval was awaited") as refused:
+        canary.require_routed(world.context, found)
+    assert refused.value.got == "aborted by bert, by bert"
+    world.answer = after(1, PROMOTE)
+    again = world.canary()
+    assert [stage.route_version for stage in again.stages] == [6, 7, 8]
+    canary.require_routed(world.context, canary.find(world.context, FAMILY, world.captured["release"]))
+
+
 # ---- missing evidence -----------------------------------------------------------------------------------------------
 def broken(name: str, value: Any, arm: str = "canary") -> Any:
     return lambda row: row | ({name: value} if row["arm"] in (arm, "shadow") else {})
