@@ -6,6 +6,7 @@ Boundary: audio is never spooled to a disk (R6.6); nothing here knows what the f
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from serving.link import ServingFailure
 
 MAX_FIELDS = 64
+SLOWEST_BYTES_PER_S = 1_000
+"""Who sends more slowly holds a connection for nothing: speech takes twice as much when it is packed well."""
 
 
 class Form(NamedTuple):
@@ -33,12 +36,16 @@ class Form(NamedTuple):
 
 
 async def read_body(stream: AsyncIterator[bytes], content_length: str, *, limit_bytes: int, idle_s: float) -> bytes:
-    """The whole body; ServingFailure `too_large` as soon as it is known to be, `deadline` when nothing comes."""
+    """The whole body.
+
+    Raises ServingFailure `too_large` as soon as it is known to be, `deadline` where nothing comes for `idle_s` seconds
+    or what comes is slower than SLOWEST_BYTES_PER_S.
+    """
     failure = ServingFailure("too_large", f"the request is larger than {limit_bytes >> 20} MiB", param="file")
     if content_length.isdigit() and int(content_length) > limit_bytes:
         raise failure
     pieces: list[bytes] = []
-    received = 0
+    received, began = 0, time.monotonic()
     try:
         while True:
             async with asyncio.timeout(idle_s):
@@ -46,6 +53,8 @@ async def read_body(stream: AsyncIterator[bytes], content_length: str, *, limit_
             received += len(piece)
             if received > limit_bytes:
                 raise failure
+            if time.monotonic() - began > idle_s + received / SLOWEST_BYTES_PER_S:
+                raise ServingFailure("deadline", f"the request comes at under {SLOWEST_BYTES_PER_S} bytes a second")
             pieces.append(piece)
     except StopAsyncIteration:
         return b"".join(pieces)

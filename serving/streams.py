@@ -278,7 +278,10 @@ class _Conversation:
         self._heard_at.append(audio.audio_s)
         if call.route.shadow is not None and audio.audio_s <= MAX_COPY_S:
             self._chunks.append(samples)
-        await stream.feed(samples)
+        try:
+            await stream.feed(samples)
+        except TimeoutError:
+            raise ServingFailure("deadline", "the audio was not heard within the deadline") from None
 
     async def _answer(self, call: Call, bundle: Loaded, stream: LinkStream, *, partials: bool) -> str:
         """Pass the worker's hypotheses on, redacted; returns the final text."""
@@ -301,7 +304,8 @@ class _Conversation:
         limit = self._desk.no_partials_at
         if limit is None or call.worker.load < limit:
             return False
-        call.degraded = "no_partials"
+        if call.degraded == "no":
+            call.degraded = "no_partials"
         return True
 
     async def _restarted(self, call: Call) -> None:

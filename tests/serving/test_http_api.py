@@ -169,7 +169,8 @@ def test_a_client_that_leaves_frees_the_worker(pinned: RunningGateway, home: Hom
 def test_events_are_checked(pinned: RunningGateway, home: Home) -> None:
     url, bearer = f"{pinned.base_url}/v1/events", {"Authorization": f"Bearer {home.key}"}
     good = {"request_id": "0" * 32, "kind": "correction"}
-    assert httpx.post(url, json=good, headers=bearer).status_code == 202
+    for kind in ("correction", "underrun", "interruption", "abandonment", "cancellation", "support_ticket"):
+        assert httpx.post(url, json={**good, "kind": kind}, headers=bearer).status_code == 202
     assert httpx.post(url, json=good).status_code == 401
     wrong: list[Any] = [
         {},
