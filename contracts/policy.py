@@ -147,12 +147,19 @@ class Waiver(Part):
 
 
 class StagingPolicy(Part):
-    """The staged replay: how many requests, the golden tolerance, how many fixtures are kept."""
+    """The staged replay: how many requests, the golden tolerance, how many fixtures are kept.
+
+    `soak_requests` one after another show how memory grows (0: no soak), at most by `max_growth_mb_per_1000` requests;
+    one utterance of `long_audio_s` seconds is heard whole and as a stream (0: none is).
+    """
 
     requests: PositiveInt
     golden_fixtures: PositiveInt
     golden_max_word_edits: NonNegativeInt
     timeout_s: PositiveFloat
+    soak_requests: NonNegativeInt = later(0)
+    max_growth_mb_per_1000: PositiveFloat = later(64.0)
+    long_audio_s: NonNegativeFloat = later(0.0)
 
 
 class Statistics(Part):

@@ -299,8 +299,34 @@ class LoadFigures(Part):
     concurrency: NonNegativeInt
 
 
+class Soak(Part):
+    """Memory of a gateway and its worker over `requests` requests: megabytes, and their growth in 1,000 requests.
+
+    `lower` and `upper` bound the growth (95%, Theil and Sen over the samples after the warm-up).
+    """
+
+    requests: NonNegativeInt
+    began_mb: NonNegativeFloat
+    ended_mb: NonNegativeFloat
+    growth_mb_per_1000: float
+    lower: float
+    upper: float
+
+
+class LongUtterance(Part):
+    """An utterance of `audio_s` seconds: ms until the answer to a file, and from the end of a stream to its final."""
+
+    audio_s: NonNegativeFloat
+    final_ms: NonNegativeFloat
+    stream_final_ms: NonNegativeFloat
+
+
 class ReplayReport(Document):
-    """The staged replay through a fresh production API (R6)."""
+    """The staged replay through a fresh production API (R6).
+
+    `cold_*` are of the first stream and the first file that a worker heard; `rehearsal_s` is how long it took until
+    stable answered again, `forward_s` until the candidate did.
+    """
 
     KIND: ClassVar[str] = "replay_report"
 
@@ -314,6 +340,10 @@ class ReplayReport(Document):
     peak_memory_mb: NonNegativeFloat
     cost_usd_per_audio_hour: NonNegativeFloat
     rehearsal_s: NonNegativeFloat | None
+    forward_s: NonNegativeFloat | None = later(None)
+    cold_first_partial_ms: NonNegativeFloat | None = later(None)
+    long_utterance: LongUtterance | None = later(None)
+    soak: Soak | None = later(None)
     planted_strings: NonNegativeInt
     planted_found: NonNegativeInt
     checks: tuple[Check, ...]

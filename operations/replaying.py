@@ -10,34 +10,45 @@ import io
 import math
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import httpx
 import numpy as np
 import pandas as pd
+import soundfile
 
 from contracts.digest import Digest
 from contracts.errors import DependencyFailed
 from contracts.policy import FamilyPolicy
-from contracts.reports import Check, LoadFigures
+from contracts.reports import Check, LoadFigures, LongUtterance, Soak
 from contracts.verdict import Value, Verdict
 from evalpacks.metrics.latency import quantiles
 from operations.candidate import feature_contract
 from operations.golden import Proof, compare, read_golden
 from operations.register import front_end_drift
-from serving.client import ApiFailure, Heard, Streamed, pcm_of, stream, transcribe
+from operations.soak import resident_mb, soak
+from serving.client import TIMEOUT_S, ApiFailure, Heard, RunningGateway, Streamed, pcm_of, stream, transcribe
+from serving.previous_client import VERSION, PreviousClient
 from serving.telemetry import read
 
-WRONG_RATE_HZ = 12000
-"""A rate no contract names: refused, never resampled silently (R6.2)."""
+WRONG_RATES_HZ = (12_000, 11_025, 22_050, 96_000)
+"""Rates that hardly a contract names: those it does not are refused, never resampled silently (R6.2)."""
 STREAM_EVERY = 3
-"""One request in so many of the warm load is a stream."""
+"""One request in so many of the warm load and of the soak is a stream."""
 MARKS = 6
 """Made-up identifiers that requests carry in sessions, cookies and prompts."""
 SWITCH_BOUND_S = 60.0
 TELEMETRY_BOUND_S = 15.0
+
+
+class Cold(NamedTuple):
+    """What a worker that had answered nobody took: ms to the first partial of a stream, and to a file's answer."""
+
+    first_partial_ms: float | None
+    final_ms: float
 
 
 class Replay:
@@ -46,7 +57,9 @@ class Replay:
     def __init__(
         self, base_url: str, policy: FamilyPolicy, key: str, home: Path, bundle: Digest, fixtures: Sequence[Path] = ()
     ) -> None:
-        folder = home / "cache" / "bundles" / bundle
+        self._bundle = bundle
+        self._bundles = home / "cache" / "bundles"
+        folder = self._bundles / bundle
         self.golden_fixtures = read_golden(folder)
         self._url = base_url
         self._home = home
@@ -56,6 +69,13 @@ class Replay:
         self._load = list(fixtures) or self._paths
         self._marks = [f"canary-{secrets.token_hex(8)}" for _ in range(MARKS)]
         self._metrics = ""
+        self._http = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
 
     def planted(self) -> list[str]:
         """What must be found nowhere: the key, made-up identifiers, every golden text of three words and more."""
@@ -74,15 +94,56 @@ class Replay:
         mark = self._marks[number % MARKS]
         headers = {"X-Soundcheck-Session": f"{mark}-{number}", "X-Soundcheck-Device": "staging", "Cookie": mark}
         path = (paths or self._paths)[number % len(paths or self._paths)]
-        return transcribe(self._url, path.read_bytes(), self._policy.family, self._key, headers)
+        return transcribe(self._url, path.read_bytes(), self._policy.family, self._key, headers, client=self._http)
 
-    def cold(self) -> float:
-        """The first request to a worker that has answered nobody, in ms."""
-        return self._ask(0).latency_ms
+    def _stream(self, path: Path, *, cadence: float) -> Streamed:
+        pcm, rate_hz = pcm_of(path)
+        return stream(self._url, pcm, self._policy.family, self._key, rate_hz=rate_hz, cadence=cadence)
+
+    def cold(self) -> Cold:
+        """R6.3: the first stream, then the first file, of a worker that has answered nobody."""
+        streamed = self._stream(self._paths[0], cadence=1.0)
+        return Cold(streamed.first_partial_ms, self._ask(0).latency_ms)
 
     def golden(self) -> Proof:
         """R6.1: every fixture over the wire."""
         return compare(self.golden_fixtures, [self._ask(number).text for number in range(len(self._paths))])
+
+    def golden_of(self, bundle: Digest) -> Proof:
+        """R6.5: another bundle's fixtures over the wire, while it answers."""
+        folder = self._bundles / bundle
+        golden = read_golden(folder)
+        paths = [folder / "golden" / fixture.audio for fixture in golden.fixtures]
+        return compare(golden, [self._ask(number, paths).text for number in range(len(paths))])
+
+    def soak(self, gateway: RunningGateway) -> Soak | None:
+        """R6.3: how gateway and worker grow while they answer file after file and stream after stream."""
+        worker = gateway.status()["families"][self._policy.family]["workers"][self._bundle]
+        pids = (gateway.pid, worker["pid"])
+        return soak(self._policy.staging, self._again, lambda: resident_mb(pids))
+
+    def _again(self, number: int) -> None:
+        if number % STREAM_EVERY:
+            self._ask(number)
+        else:
+            self._stream(self._paths[number % len(self._paths)], cadence=0.0)
+
+    def long(self) -> LongUtterance | None:
+        """R6.3: fixtures joined to one long utterance, as a file and as a stream; None where the policy wants none."""
+        if not self._policy.staging.long_audio_s:
+            return None
+        pieces = [pcm_of(path) for path in self._paths]
+        rate_hz = pieces[0][1]
+        joined = b"".join(pcm for pcm, piece_hz in pieces if piece_hz == rate_hz)
+        wanted = int(self._policy.staging.long_audio_s * rate_hz) * 2
+        pcm = (joined * (wanted // len(joined) + 1))[:wanted]
+        content = io.BytesIO()
+        soundfile.write(content, np.frombuffer(pcm, dtype="<i2"), rate_hz, format="WAV", subtype="PCM_16")
+        heard = transcribe(self._url, content.getvalue(), self._policy.family, self._key)
+        streamed = stream(self._url, pcm, self._policy.family, self._key, rate_hz=rate_hz, cadence=0.0)
+        return LongUtterance(
+            audio_s=len(pcm) / 2 / rate_hz, final_ms=heard.latency_ms, stream_final_ms=streamed.final_ms
+        )
 
     def load(self) -> LoadFigures:
         """R6.3: HTTP and streams at the concurrency of the resource envelope."""
@@ -108,8 +169,7 @@ class Replay:
         try:
             if number % STREAM_EVERY:
                 return self._ask(number, self._load)
-            pcm, rate_hz = pcm_of(self._load[number % len(self._load)])
-            return stream(self._url, pcm, self._policy.family, self._key, rate_hz=rate_hz, cadence=1.0)
+            return self._stream(self._load[number % len(self._load)], cadence=1.0)
         except ApiFailure as failure:
             return failure
 
@@ -136,36 +196,45 @@ class Replay:
 
     def contract_checks(self) -> list[Check]:
         """R6.2 and R6.4: the front end, a rate no contract names, the plainest client there ever was."""
-        contract = feature_contract(self._paths[0].parents[2] / "payload")
-        drift = front_end_drift(self._paths[0].parents[2] / "payload", contract)
+        payload = self._bundles / self._bundle / "payload"
+        contract = feature_contract(payload)
+        drift = front_end_drift(payload, contract)
         return [
             check("front end as in the feature contract", "R6.2", drift is None, drift or "checksum and probe agree"),
-            self._wrong_rate(),
-            self._plain_client(),
+            *(self._wrong_rate(rate) for rate in WRONG_RATES_HZ if rate not in contract.accepted_rates_hz),
+            self._previous_client(),
         ]
 
-    def _wrong_rate(self) -> Check:
-        name = f"{WRONG_RATE_HZ} Hz audio is refused"
-        try:
-            transcribe(self._url, _tone(WRONG_RATE_HZ), self._policy.family, self._key)
-        except ApiFailure as failure:
-            return check(name, "R6.2", failure.code == "unsupported_rate", f"answered {failure.status} {failure.code}")
-        return check(name, "R6.2", False, "it was transcribed")
-
-    def _plain_client(self) -> Check:
-        """A client of the first version: a file, a model, nothing else; it reads `text`."""
-        response = httpx.post(
-            f"{self._url}/v1/audio/transcriptions",
-            headers={"Authorization": f"Bearer {self._key}"},
-            files={"file": ("a.wav", self._paths[0].read_bytes())},
-            data={"model": self._policy.family, "prompt": self._marks[-1]},
-            trust_env=False,
-            timeout=60,
+    def _wrong_rate(self, rate_hz: int) -> Check:
+        name = f"{rate_hz} Hz audio is refused"
+        tone = _tone(rate_hz)
+        codes = [self._code_of(lambda: transcribe(self._url, tone, self._policy.family, self._key))]
+        pcm, _ = soundfile.read(io.BytesIO(tone), dtype="int16")
+        codes.append(
+            self._code_of(lambda: stream(self._url, pcm.tobytes(), self._policy.family, self._key, rate_hz=rate_hz))
         )
-        fine = response.status_code == 200 and isinstance(response.json().get("text"), str)
-        return check("the previous client version is answered", "R6.4", fine, f"status {response.status_code}")
+        said = f"a file was answered {codes[0]}, a stream {codes[1]}"
+        return check(name, "R6.2", set(codes) == {"unsupported_rate"}, said)
 
-    def budget_checks(self, warm: LoadFigures, peak_memory_mb: float, cost: float) -> list[Check]:
+    @staticmethod
+    def _code_of(ask: Callable[[], object]) -> str:
+        try:
+            ask()
+        except ApiFailure as failure:
+            return failure.code
+        return "with a transcript"
+
+    def _previous_client(self) -> Check:
+        """R6.4: every kind of request that a client of the previous version makes, read as it reads."""
+        client = PreviousClient(self._url, self._policy.family, self._key, prompt=self._marks[-1])
+        pcm, rate_hz = pcm_of(self._paths[0])
+        client.ask_everything(self._paths[0].read_bytes(), pcm, rate_hz)
+        said = "; ".join(client.complaints) or f"{client.requests} kinds of requests of API {VERSION} answered as then"
+        return check("the previous client version is answered", "R6.4", not client.complaints, said)
+
+    def budget_checks(
+        self, warm: LoadFigures, long: LongUtterance | None, peak_memory_mb: float, cost: float
+    ) -> list[Check]:
         """R6.3 against the serving budgets; exactly on budget passes (R4.4)."""
         budget, envelope = self._policy.serving, self._policy.envelope
         partial = warm.first_partial_ms
@@ -174,7 +243,12 @@ class Replay:
             ("peak memory", peak_memory_mb, min(budget.peak_memory_mb, envelope.peak_memory_mb), "MB"),
             ("cost", cost, budget.cost_usd_per_audio_hour, "USD an audio hour"),
             ("failed requests", warm.failures, 0, f"of {warm.requests}"),
+            ("retried requests", warm.retries, 0, f"of {warm.requests}"),
         ]
+        if long is not None:
+            rows.append(
+                ("long utterance", long.final_ms / 1000, long.audio_s * budget.rtf, f"s for {long.audio_s:g} s")
+            )
         if budget.first_partial_p95_ms is not None:
             measured = partial.p95 if partial else math.inf
             rows.append(("first partial p95", measured, budget.first_partial_p95_ms, "ms"))
@@ -226,8 +300,6 @@ def _counted(metrics: str, name: str) -> float:
 
 
 def _tone(rate_hz: int) -> bytes:
-    import soundfile
-
     content = io.BytesIO()
     seconds = np.arange(rate_hz) / rate_hz
     soundfile.write(content, 0.1 * np.sin(2 * np.pi * 440 * seconds), rate_hz, format="WAV", subtype="PCM_16")

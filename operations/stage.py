@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
@@ -22,6 +23,7 @@ from operations.context import Context, once, put
 from operations.gate import Stopped
 from operations.keys import ensure_api_key
 from operations.replaying import Replay, check
+from operations.soak import soak_check
 from registry.documents import get_document
 from serving.client import RunningGateway, start_gateway
 
@@ -76,14 +78,16 @@ def replay(
         home = Path(folder)
         key = ensure_api_key(home, STAGING)
         _point(context, policy.family, bundle, warm=rehearse_with)
-        with start_gateway(
-            home,
-            families=(policy.family,),
-            store_url=context.store.url,
-            timeout_s=policy.staging.timeout_s,
-            options=("--pointers", STAGING),
-        ) as gateway:
-            replaying = Replay(gateway.base_url, policy, key, home, bundle, fixtures)
+        with (
+            start_gateway(
+                home,
+                families=(policy.family,),
+                store_url=context.store.url,
+                timeout_s=policy.staging.timeout_s,
+                options=("--pointers", STAGING),
+            ) as gateway,
+            Replay(gateway.base_url, policy, key, home, bundle, fixtures) as replaying,
+        ):
             report = _measure(context, policy, bundle, rehearse_with, gateway, replaying)
         planted, found = len(replaying.planted()), replaying.planted_found()
     privacy = check("planted strings", "R6.6", found == 0, f"{found} of {planted} found in logs, telemetry, metrics")
@@ -116,22 +120,27 @@ def _measure(
     gateway: RunningGateway,
     replaying: Replay,
 ) -> ReplayReport:
-    context.progress("staged replay", 0, 4)
-    cold_final_ms, golden = replaying.cold(), replaying.golden()
-    context.progress("staged replay", 1, 4)
+    steps = "staged replay"
+    context.progress(steps, 0, 6)
+    cold, golden = replaying.cold(), replaying.golden()
+    context.progress(steps, 1, 6)
     warm = replaying.load()
-    context.progress("staged replay", 2, 4)
+    context.progress(steps, 2, 6)
+    long = replaying.long()
     contract_checks = replaying.contract_checks()
-    context.progress("staged replay", 3, 4)
-    rehearsal_s, rehearsal = _rehearse(context, policy.family, bundle, other, replaying)
-    context.progress("staged replay", 4, 4)
+    context.progress(steps, 3, 6)
+    soaked = replaying.soak(gateway)
+    context.progress(steps, 4, 6)
+    rehearsed = _rehearse(context, policy.family, bundle, other, replaying)
+    context.progress(steps, 6, 6)
     peak_memory_mb = gateway.peak_memory_mb()
     cost = replaying.cost_usd_per_audio_hour
     checks = [
         check("golden outputs", "R6.1", golden.equal == golden.expected, f"{golden.equal} of {golden.expected} equal"),
         *contract_checks,
-        *replaying.budget_checks(warm, peak_memory_mb, cost),
-        rehearsal,
+        *replaying.budget_checks(warm, long, peak_memory_mb, cost),
+        *([soak_check(soaked, policy.staging.max_growth_mb_per_1000)] if soaked else []),
+        rehearsed.check,
     ]
     return ReplayReport(
         family=policy.family,
@@ -139,11 +148,15 @@ def _measure(
         golden_expected=golden.expected,
         golden_equal=golden.equal,
         cold_start_ms=gateway.cold_start_ms,
-        cold_final_ms=cold_final_ms,
+        cold_final_ms=cold.final_ms,
+        cold_first_partial_ms=cold.first_partial_ms,
         warm=warm,
+        long_utterance=long,
+        soak=soaked,
         peak_memory_mb=peak_memory_mb,
         cost_usd_per_audio_hour=cost,
-        rehearsal_s=rehearsal_s,
+        rehearsal_s=rehearsed.back_s,
+        forward_s=rehearsed.forward_s,
         planted_strings=0,
         planted_found=0,
         checks=tuple(checks),
@@ -151,19 +164,28 @@ def _measure(
     )
 
 
-def _rehearse(
-    context: Context, family: str, bundle: Digest, other: Digest | None, replaying: Replay
-) -> tuple[float | None, Check]:
-    """R6.5: candidate -> stable -> candidate on the staging gateway; the answers' own headers prove each switch."""
+class _Rehearsed(NamedTuple):
+    """How long each way took, None where there was nowhere to go, and what was proved."""
+
+    check: Check
+    back_s: float | None = None
+    forward_s: float | None = None
+
+
+def _rehearse(context: Context, family: str, bundle: Digest, other: Digest | None, replaying: Replay) -> _Rehearsed:
+    """R6.5: candidate -> stable -> candidate on the staging gateway; each must answer its own golden fixtures."""
     name, clause = "rollback rehearsed", "R6.5"
     if other is None:
-        said = "first release: there is no stable bundle to go back to"
-        return None, check(name, clause, True, said)
+        return _Rehearsed(check(name, clause, True, "first release: there is no stable bundle to go back to"))
     _point(context, family, other, warm=bundle)
     back_s = replaying.seconds_until_served_by(other)
+    before = replaying.golden_of(other)
     _point(context, family, bundle, warm=other)
-    again_s = replaying.seconds_until_served_by(bundle)
-    proof = replaying.golden()
-    fine = proof.equal == proof.expected
-    said = f"back in {back_s:.2f} s, forward in {again_s:.2f} s, {proof.equal} of {proof.expected} golden outputs equal"
-    return back_s, check(name, clause, fine, said)
+    forward_s = replaying.seconds_until_served_by(bundle)
+    after = replaying.golden_of(bundle)
+    fine = not before.different and not after.different
+    said = (
+        f"back in {back_s:.2f} s, {before.equal} of {before.expected} golden outputs of stable equal; "
+        f"forward in {forward_s:.2f} s, {after.equal} of {after.expected} of the candidate"
+    )
+    return _Rehearsed(check(name, clause, fine, said), back_s, forward_s)

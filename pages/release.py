@@ -45,6 +45,7 @@ from pages.reading import (
     target,
     waived,
 )
+from pages.staged import measured
 from pages.stops import stop_of
 from pages.view import ReleaseView
 
@@ -99,6 +100,7 @@ def render(view: ReleaseView) -> str:
         "costs": _costs(view),
         "exchange": view.gate.exchange if view.gate else (),
         "safety": _safety(view),
+        "staged": measured(view.replay) if view.replay else (),
         "stages": _stages(view),
         "waivers": waived(view),
         "review": reviews(view),

@@ -36,6 +36,7 @@ from pages.figures import PERCENT, duration, many, moment, plain, scale, size, s
 from pages.markdown import bullets, code, table, text, verdict
 from pages.plots.latency import offline
 from pages.reading import headline
+from pages.staged import measured
 from pages.view import ReleaseView
 
 STEPS = ("capture", "register", "score", "gate", "package", "stage", "canary", "approve", "promote")
@@ -247,6 +248,7 @@ def _replay(replay: ReplayReport) -> list[str]:
         f"{replay.warm.failures} failed, {replay.warm.timeouts} timed out, {replay.warm.retries} retried.",
         "",
         *table(_QUANTILES, load, right=(1, 2, 3, 4, 5)),
+        *bullets(map(text, measured(replay))),
     ]
 
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from unittest.mock import patch
 
 import pandas as pd
@@ -36,7 +36,7 @@ from operations.package import package
 from operations.promote import promote
 from operations.register import register
 from operations.release import already_released
-from operations.replaying import check
+from operations.replaying import Cold, check
 from operations.restore import verify_family
 from operations.rollback import rollback
 from operations.score import score
@@ -288,14 +288,29 @@ class _Replay:
     def __init__(self, *_: Any) -> None:
         self._proof = Proof(1, 1, ())
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
     def planted(self) -> list[str]:
         return ["planted"]
 
     def planted_found(self) -> int:
         return 0
 
-    def cold(self) -> float:
-        return 1.0
+    def cold(self) -> Cold:
+        return Cold(1.0, 1.0)
+
+    def golden_of(self, _bundle: Digest) -> Proof:
+        return self._proof
+
+    def soak(self, _gateway: object) -> None:
+        return
+
+    def long(self) -> None:
+        return
 
     def golden(self) -> Proof:
         return self._proof
