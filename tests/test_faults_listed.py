@@ -1,4 +1,4 @@
-"""docs/faults.md lists every fault of release and restore, and names tests that exist."""
+"""docs/faults.md lists every fault, and names tests that exist."""
 
 from __future__ import annotations
 
