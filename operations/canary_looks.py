@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from contracts.errors import SoundcheckError
 from contracts.live import PROGRESS, CanaryProgress
 from contracts.reports import Look, SliceEvidence
 
@@ -102,6 +103,14 @@ def _share(row: SliceEvidence, alpha: float) -> float:
 def progress_path(home: Path, family: str) -> Path:
     """Where the family's progress lies."""
     return home / PROGRESS / f"{family}.json"
+
+
+def read(home: Path, family: str) -> CanaryProgress | None:
+    """The family's progress, None where there is none that can be read."""
+    try:
+        return CanaryProgress.parse(progress_path(home, family).read_bytes())
+    except (OSError, SoundcheckError):
+        return None
 
 
 def write(home: Path, progress: CanaryProgress) -> None:

@@ -24,7 +24,7 @@ from contracts.routing import RouteTable, Stage
 from monitoring.canary import MAX_PARTIAL_SLICES, judge
 from operations import pointer
 from operations.canary_judge import Blind, Judge
-from operations.canary_looks import Looks, look_of, slowest, write
+from operations.canary_looks import Looks, look_of, read, slowest, write
 from operations.canary_route import Began, Canary
 from operations.canary_rows import comparable, never_again
 from operations.context import Context, log
@@ -71,7 +71,7 @@ class Watch:
         self._route = canary.route(stage)
         self._plan = plan_of(canary.policy.canary, stage)
         self._judge = Judge(judge)
-        self._looks = Looks()
+        self._looks = Looks(_looked(context, canary, stage, began))
         self._table: RouteTable | None = None
         self._had_rows = False
         self._earlier = _attempts(context, canary, stage)
@@ -157,11 +157,11 @@ class Watch:
         """The stage's telemetry, with that of earlier attempts that were held: one process over all restarts (U6)."""
         import pandas as pd
 
-        from serving.telemetry import read
+        from serving import telemetry
 
         last = self._table.version if self._table else self._began.version
         since_s = min([self._started_s, *(_time(attempt.started_at) for attempt in self._earlier)])
-        rows = read(self._context.home / "telemetry", self._canary.family, since_s)
+        rows = telemetry.read(self._context.home / "telemetry", self._canary.family, since_s)
         parts = [self._comparable(rows[rows["timestamp"] >= self._started_s], self._began.version, last)]
         for attempt in self._earlier:
             ended_s = _time(attempt.started_at) + attempt.duration_s
@@ -227,6 +227,13 @@ def worker_deaths(context: Context, family: str, bundle: Digest) -> int:
         except (httpx.HTTPError, ValueError, KeyError) as error:
             log.warning("a gateway does not say how %s is: %s", short(bundle), type(error).__name__)
     return deaths
+
+
+def _looked(context: Context, canary: Canary, stage: Stage, began: Began) -> tuple[Look, ...]:
+    """The looks of this stage before the controller was restarted, as far as they are known."""
+    known = read(context.home, canary.family)
+    same = known and (known.release, known.stage, known.started_at) == (canary.release, stage, began.at)
+    return known.looks if known and same else ()
 
 
 class _Attempt(NamedTuple):

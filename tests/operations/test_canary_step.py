@@ -107,7 +107,7 @@ def test_a_good_candidate_is_promoted_on_real_telemetry(world: World) -> None:
 
 
 def test_the_cohort_is_compared_with_its_own_stable_traffic(world: World) -> None:
-    world.answer = after(8, PROMOTE)
+    world.answer, world.sessions = after(2, PROMOTE), 24
     world.canary()
     cohort = [rows for rows in world.asked if set(rows["route_version"]) == {3}][-1]
     assert set(cohort["tenant"]) == {"internal"}
@@ -139,6 +139,7 @@ def test_fault_45_a_controller_that_was_restarted_goes_on_with_its_stage(world: 
     assert [stage.route_version for stage in report.stages] == [2, 3, 4]
     assert report.stages[1].started_at == began
     assert report.stages[1].duration_s > 60
+    assert min(look.at_s for look in report.stages[1].looks) < 60, "what was seen before is not forgotten"
     assert version == 3
     assert [table.version for table in world.tables] == sorted({table.version for table in world.tables})
 
@@ -260,7 +261,7 @@ def test_a_failing_slice_goes_back_to_stable_and_the_canary_goes_on_elsewhere(wo
             return say("partial_rollback", "device=phone wer: worse", worse=("device=phone",))
         return say("promote", "fine elsewhere") if len(world.asked[-1]) > 20 else say("continue")
 
-    world.answer = answer
+    world.answer, world.sessions = answer, 24
     report = world.canary()
     assert [stage.decision for stage in report.stages] == ["promote", "partial_rollback", "promote"]
     assert report.decision == "partial_rollback"
@@ -308,7 +309,7 @@ def test_a_person_s_slice_rule_stays_and_its_traffic_is_in_neither_arm(world: Wo
     pointer.move(
         world.context, FAMILY, seen, stable=STABLE, slice_rules=(rule,), warm=("9" * 64,), actor="p", reason="slice"
     )
-    world.answer = after(8, PROMOTE)
+    world.answer, world.sessions = after(2, PROMOTE), 12
     world.canary()
     assert all("acme" not in set(rows["tenant"]) for rows in world.asked)
     assert world.table is not None
