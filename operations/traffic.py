@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import threading
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from contracts.errors import DependencyFailed
 from operations.context import Context
 from operations.keys import ensure_api_key
 from operations.packs import required_packs
 from operations.stack import addresses
+
+if TYPE_CHECKING:
+    from serving.traffic import Habits
 
 
 def count_errors(normalizer: str) -> Any:
@@ -37,6 +40,8 @@ def play(
     concurrency: int,
     cadence: float,
     seed: int,
+    rate_per_s: float | None = None,
+    habits: Habits | None = None,
     stop: threading.Event | None = None,
 ) -> dict[str, Any]:
     """Play sessions for so long; the summary by name."""
@@ -56,9 +61,25 @@ def play(
         api_key=ensure_api_key(context.home, "demo"),
         seconds=seconds,
         concurrency=concurrency,
+        rate_per_s=rate_per_s,
+        habits=habits,
         cadence=cadence,
         seed=seed,
         count_errors=count_errors(context.settings.policy(family).normalizer),
         stop=stop,
+        on_progress=lambda made, done: context.progress(
+            f"traffic, % of time ({made:,} requests)", int(100 * done), 100
+        ),
     )
     return asdict(summary)
+
+
+def in_lines(summary: dict[str, Any]) -> list[str]:
+    """The summary as a table for people: one line a figure, those of several parts with their parts."""
+
+    def said(value: object) -> str:
+        if isinstance(value, dict):
+            return ", ".join(f"{name[:12]} {said(part)}" for name, part in value.items()) or "-"
+        return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
+
+    return [f"{name.replace('_', ' '):<20} {said(value)}" for name, value in summary.items()]

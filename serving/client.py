@@ -167,10 +167,12 @@ async def stream_async(
     cadence: float = 0.0,
     session: str = "",
     labels: Mapping[str, str] | None = None,
+    late_s: Iterator[float] | None = None,
 ) -> Streamed:
     """Stream little-endian 16-bit mono PCM and hear the answers.
 
-    `cadence` 1.0 sends in real time, 2.0 twice as fast, 0 as fast as the server takes it. Raises ApiFailure.
+    `cadence` 1.0 sends in real time, 2.0 twice as fast, 0 as fast as the server takes it; `late_s` says how late the
+    network brings each frame (frames never overtake). Raises ApiFailure.
     """
     start = {"type": "start", "sample_rate": rate_hz, "session": session, "labels": dict(labels or {})}
     times: dict[str, float] = {}
@@ -181,7 +183,7 @@ async def stream_async(
         times["audio"] = began = time.perf_counter()
         for index, offset in enumerate(range(0, len(pcm), step)):
             if cadence:
-                due = began + index * chunk_ms / 1000 / cadence
+                due = began + index * chunk_ms / 1000 / cadence + (next(late_s) if late_s else 0.0)
                 await asyncio.sleep(max(due - time.perf_counter(), 0))
             await websocket.send(pcm[offset : offset + step])
         await websocket.send('{"type": "end"}')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 
@@ -72,24 +74,56 @@ def serve(port: int | None) -> None:
     main([*address, *follow, *options_of(settings.serving), *promises(settings)])
 
 
+def _shares(_context: object, _parameter: object, given: tuple[str, ...]) -> dict[str, float]:
+    """NAME=SHARE options as a table."""
+    shares = {}
+    for text in given:
+        name, separator, share = text.partition("=")
+        try:
+            shares[name] = float(share) if separator else 1.0
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is not NAME=SHARE") from None
+    return shares
+
+
 @click.command()
 @click.argument("family")
 @click.option("--seconds", type=float, default=60.0, show_default=True, help="How long to play.")
 @click.option("--concurrency", type=int, default=4, show_default=True, help="Sessions at once.")
+@click.option("--rate", type=float, default=None, help="Sessions that begin in a second, at random, instead.")
 @click.option("--cadence", type=float, default=1.0, show_default=True, help="Streams: times real time.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Which sessions; equal seeds play alike.")
+@click.option("--streams", type=float, default=0.3, show_default=True, help="Share of utterances that are streamed.")
+@click.option("--delay-ms", type=float, default=0.0, show_default=True, help="Mean lateness of a phone's frames.")
+@click.option("--leave", type=float, default=0.0, show_default=True, help="Share of streams dropped midway.")
+@click.option("--retries", type=int, default=2, show_default=True, help="Tries more while the server is busy.")
+@click.option("--event", "events", multiple=True, callback=_shares, metavar="KIND=SHARE",
+              help="Answers after which the client tells this, as correction=0.05 (may be repeated).")  # fmt: skip
+@click.option("--plant", "plants", multiple=True, callback=_shares, metavar="FAULT=SHARE",
+              help="Phone sessions with this fault: silence, wrong_rate (may be repeated).")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
-def traffic(family: str, seconds: float, concurrency: int, cadence: float, seed: int, as_json: bool) -> None:
-    """Play the family's eval pack through the gateway as labelled probes, over HTTP and WebSocket."""
+def traffic(
+    family: str, seconds: float, concurrency: int, rate: float | None, cadence: float, seed: int, as_json: bool,
+    streams: float, **habits: Any,
+) -> None:  # fmt: skip
+    """Play the family's eval pack through the gateway as labelled probes, over HTTP and WebSocket.
+
+    Sessions come with tenants, devices and codecs; faults of the server are planted with serve --plant.
+    """
     from flows.commands.shared import progress_bars, say
     from flows.wiring import open_context
-    from operations.traffic import play
+    from operations.traffic import in_lines, play
+    from serving.traffic import habits_of
 
+    wanted = habits_of(stream=streams, **habits)
     with progress_bars() as progress:
         context = open_context(progress)
         context.settings.policy(family)
-        summary = play(context, family, seconds=seconds, concurrency=concurrency, cadence=cadence, seed=seed)
+        summary = play(
+            context, family, seconds=seconds, concurrency=concurrency, rate_per_s=rate, cadence=cadence, seed=seed,
+            habits=wanted,
+        )  # fmt: skip
     if as_json:
         say(summary)
     else:
-        click.echo("\n".join(f"{name:<20} {value}" for name, value in summary.items()))
+        click.echo("\n".join(in_lines(summary)))

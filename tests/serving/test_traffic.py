@@ -5,6 +5,7 @@ import time
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,7 +14,8 @@ from contracts.errors import WrongCall
 from serving.client import RunningGateway
 from serving.shadow import word_edits
 from serving.telemetry import read
-from serving.traffic import play, quantiles, sessions, utterances_of
+from serving.traffic import Habits, habits_of, play, quantiles, sessions, utterances_of
+from serving.traffic.sessions import lateness_s
 from tests.serving.conftest import Home, silence, wav
 
 
@@ -101,7 +103,7 @@ def test_law_the_seed_decides_the_sessions(pack: tuple[Path, pd.DataFrame]) -> N
     root, utterances = pack
     recordings = utterances_of(utterances, root)
     first, again, other = (
-        list(islice(sessions(recordings, seed=seed, share_stream=0.3, tenants=("a", "b")), 20)) for seed in (1, 1, 2)
+        list(islice(sessions(recordings, seed=seed, habits=Habits(tenants=("a", "b"))), 20)) for seed in (1, 1, 2)
     )
     assert first == again != other
 
@@ -117,3 +119,54 @@ def test_calls_that_cannot_be_meant(pack: tuple[Path, pd.DataFrame]) -> None:
 def test_quantiles_are_nearest_ranks() -> None:
     assert quantiles([]) == {}
     assert quantiles([3.0, 1.0, 2.0, 4.0]) == {"p50": 2.0, "p95": 4.0, "p99": 4.0}
+
+
+def test_users_retry_leave_and_tell(pinned: RunningGateway, home: Home, pack: tuple[Path, pd.DataFrame]) -> None:
+    root, utterances = pack
+    habits = Habits(stream=0.6, leave=0.4, events={"correction": 1.0}, delay_ms=80.0, retries=2)
+    summary = play(
+        pinned.base_url, family="tiny", utterances=utterances, root=root, api_key=home.key, count_errors=count,
+        requests=24, rate_per_s=20.0, seed=9, cadence=8.0, habits=habits,
+    )  # fmt: skip
+    assert summary.failures == {}
+    assert summary.left > 0
+    assert summary.answered == summary.requests - summary.left
+    assert summary.events == {"correction": summary.answered}
+
+
+@pytest.mark.parametrize(
+    ("plant", "failures"), [("wrong_rate", {"unsupported_rate": 8}), ("silence", {})], ids=["12 kHz", "silence"]
+)
+def test_faults_of_clients_are_planted(
+    pinned: RunningGateway, home: Home, pack: tuple[Path, pd.DataFrame], plant: str, failures: dict[str, int]
+) -> None:
+    root, utterances = pack
+    habits = habits_of(stream=0.5, plants={plant: 1.0}, devices=("phone",))
+    summary = play(
+        pinned.base_url, family="tiny", utterances=utterances, root=root, api_key=home.key, count_errors=count,
+        requests=8, concurrency=2, cadence=0.0, habits=habits,
+    )  # fmt: skip
+    assert summary.failures == failures
+    assert summary.answered == 8 - sum(failures.values())
+
+
+def test_law_the_network_of_a_turn_is_drawn_once(pack: tuple[Path, pd.DataFrame]) -> None:
+    root, utterances = pack
+    habits = Habits(delay_ms=50.0, devices=("phone", "desktop"))
+    for session in islice(sessions(utterances_of(utterances, root), seed=4, habits=habits), 10):
+        for turn in session.turns:
+            first, again = (list(islice(lateness_s(turn, session, habits), 5)) for _ in range(2))
+            assert first == again
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"stream": 2.0}, "a share is not between 0 and 1"),
+        ({"plants": {"thunder": 0.1}}, "this fault cannot be planted in clients"),
+        ({"events": {"gossip": 0.1}}, "clients tell no such event"),
+    ],
+)
+def test_habits_that_nobody_has(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(WrongCall, match=said):
+        habits_of(**given)

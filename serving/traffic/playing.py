@@ -1,132 +1,81 @@
-"""Traffic: plays a pack's audio through the production API as users would, and tells what labelled probes heard.
+"""Playing sessions against a gateway: over HTTP and WebSocket, in real time, with probes and events told afterwards.
 
-Boundary: talks to a gateway over HTTP and WebSocket; how errors are counted comes in as a function.
-Source: release-algorithm R7, R7.8; coverage row 23.
-Invariants: the same seed gives the same sessions in the same order; texts are compared and forgotten, only counts are
-sent and returned; every failure is counted under its code.
+Boundary: talks to a gateway; how errors are counted comes in as a function.
+Invariants: texts are compared and forgotten, only counts are sent and returned; every failure is counted under its
+code, and none ends the traffic.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
-import math
+import json
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import httpx
 from websockets.exceptions import WebSocketException
 
 from contracts.errors import WrongCall
 from contracts.telemetry import PROBE_LABELS
-from serving.client import TIMEOUT_S, ApiFailure, Heard, Streamed, stream_async, transcribe_async
+from serving.client import TIMEOUT_S, ApiFailure, Heard, Streamed, open_stream, stream_async, transcribe_async
+from serving.traffic.sessions import Habits, Plant, Session, Turn, Utterance, lateness_s, sessions, utterances_of
+from serving.traffic.summary import TrafficSummary, quantiles
 
 if TYPE_CHECKING:
     import pandas
 
-TENANTS = ("internal", "acme", "globex")
-DEVICES = ("phone", "desktop", "speaker")
-LONGEST_SESSION = 5
-QUANTILES = (0.5, 0.95, 0.99)
 UNREACHABLE = "unreachable"
+WRONG_RATE_HZ = 12_000
+"""What the planted fault `wrong_rate` resamples to."""
+BUSY = ("overloaded", "rate_limited", "no_stable", "withdrawn")
+"""Refusals after which a client that retries asks again."""
+FIRST_PAUSE_S = 0.2
+FRAME_MS = 100
 
 CountErrors = Callable[[str, str], tuple[int, int]]
 """(reference, hypothesis) -> (word errors, reference words)."""
 
 
-class Utterance(NamedTuple):
-    """One labelled recording of a pack."""
-
-    path: Path
-    text: str
-    labels: dict[str, str]
-
-
-class Session(NamedTuple):
-    """A user's visit: some utterances one after another, each over HTTP or as a stream."""
-
-    session_id: str
-    tenant: str
-    device: str
-    turns: tuple[tuple[Utterance, bool], ...]
-
-
-@dataclass
-class TrafficSummary:
-    """What happened. Latencies are milliseconds by quantile (`p50`, `p95`, `p99`; empty where nothing was measured).
-
-    `mixed_sessions` counts sessions whose answers within one version of the route table came from two bundles, and
-    streams that named two; `bundles` counts answers; `errors`, `words` are sums over labelled probes.
-    """
-
-    requests: int = 0
-    answered: int = 0
-    sessions: int = 0
-    streams: int = 0
-    failures: dict[str, int] = field(default_factory=dict)
-    bundles: dict[str, int] = field(default_factory=dict)
-    mixed_sessions: int = 0
-    errors: int = 0
-    words: int = 0
-    http_latency_ms: dict[str, float] = field(default_factory=dict)
-    stream_final_ms: dict[str, float] = field(default_factory=dict)
-    first_partial_ms: dict[str, float] = field(default_factory=dict)
-    duration_s: float = 0.0
-
-
-def utterances_of(table: pandas.DataFrame, root: Path, labels: Sequence[str] = PROBE_LABELS) -> list[Utterance]:
-    """The recordings of a pack's table (columns path, text and slice columns), with those labels it has."""
-    present = [label for label in labels if label in table.columns]
-    if not len(table):
-        raise WrongCall("there is nothing to play", where=str(root), expected="a pack with utterances")
-    return [
-        Utterance(root / str(row["path"]), str(row["text"]), {label: str(row[label]) for label in present})
-        for row in table.to_dict("records")
-    ]
-
-
-def sessions(
-    utterances: Sequence[Utterance], *, seed: int, share_stream: float, tenants: Sequence[str]
-) -> Iterator[Session]:
-    """Sessions without end, determined by the seed: a tenant, a device and one to five utterances."""
-    generator = random.Random(seed)
-    while True:
-        turns = tuple(
-            (generator.choice(utterances), generator.random() < share_stream)
-            for _ in range(generator.randint(1, LONGEST_SESSION))
-        )
-        name = f"{generator.getrandbits(64):016x}"
-        yield Session(name, generator.choice(tenants), generator.choice(DEVICES), turns)
-
-
-def quantiles(values: Sequence[float]) -> dict[str, float]:
-    """p50, p95 and p99 (nearest rank)."""
-    ordered = sorted(values)
-    if not ordered:
-        return {}
-    return {f"p{round(q * 100)}": ordered[max(math.ceil(q * len(ordered)) - 1, 0)] for q in QUANTILES}
-
-
 @lru_cache(maxsize=256)
-def _pcm(path: Path) -> tuple[bytes, int]:
+def _audio(path: Path, plants: tuple[Plant, ...]) -> tuple[bytes, bytes, int]:
+    """A recording as a file, as little-endian 16-bit PCM, and its rate in Hz; with the faults of its client."""
+    import numpy as np
     import soundfile
+    import soxr
 
-    samples, rate_hz = soundfile.read(io.BytesIO(path.read_bytes()), dtype="int16")
-    return samples.astype("<i2").tobytes(), int(rate_hz)
+    content = path.read_bytes()
+    samples, rate_hz = soundfile.read(io.BytesIO(content), dtype="int16")
+    if "silence" in plants:
+        samples = np.zeros_like(samples)
+    if "wrong_rate" in plants:
+        samples, rate_hz = soxr.resample(samples, rate_hz, WRONG_RATE_HZ), WRONG_RATE_HZ
+    if plants:
+        changed = io.BytesIO()
+        soundfile.write(changed, samples, rate_hz, format="WAV", subtype="PCM_16")
+        content = changed.getvalue()
+    return content, samples.astype("<i2").tobytes(), int(rate_hz)
 
 
 class _Player:
     """The state of one run."""
 
     def __init__(
-        self, base_url: str, family: str, api_key: str, *, count_errors: CountErrors, cadence: float, probe: bool
+        self,
+        base_url: str,
+        family: str,
+        api_key: str,
+        *,
+        count_errors: CountErrors,
+        cadence: float,
+        probe: bool,
+        habits: Habits,
     ) -> None:
         self.summary = TrafficSummary()
         self._base_url = base_url
@@ -135,11 +84,13 @@ class _Player:
         self._count_errors = count_errors
         self._cadence = cadence
         self._probe = probe
+        self._habits = habits
         self._latency: list[float] = []
         self._final: list[float] = []
         self._partial: list[float] = []
         self._failures: Counter[str] = Counter()
         self._bundles: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()
         self._events: set[asyncio.Task[None]] = set()
         self.http = httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False, limits=httpx.Limits(max_connections=200))
 
@@ -147,40 +98,73 @@ class _Player:
         """One session, turn by turn, until `go_on` says no."""
         self.summary.sessions += 1
         seen: dict[int | None, set[str]] = {}
-        for utterance, as_stream in session.turns:
+        for turn in session.turns:
             if not go_on():
                 break
             self.summary.requests += 1
             try:
-                heard = await self._turn(session, utterance, as_stream)
+                heard = await self._patiently(session, turn)
             except ApiFailure as failure:
                 self._failures[failure.code] += 1
                 continue
             except (httpx.HTTPError, WebSocketException, OSError):
                 self._failures[UNREACHABLE] += 1
                 continue
+            if heard is None:
+                self.summary.left += 1
+                continue
             named = heard.bundles if isinstance(heard, Streamed) else {heard.bundle}
             seen.setdefault(heard.route_version, set()).update(named)
-            self._keep(utterance, heard)
+            self._keep(turn, heard)
         self.summary.mixed_sessions += any(len(bundles) > 1 for bundles in seen.values())
 
-    async def _turn(self, session: Session, utterance: Utterance, as_stream: bool) -> Heard | Streamed:
+    async def _patiently(self, session: Session, turn: Turn) -> Heard | Streamed | None:
+        """One turn, made again while the server says that it is busy and the client's patience lasts."""
+        for attempt in range(self._habits.retries + 1):
+            try:
+                return await self._turn(session, turn)
+            except ApiFailure as failure:
+                if failure.code not in BUSY or attempt == self._habits.retries:
+                    raise
+            self.summary.retries += 1
+            await asyncio.sleep(FIRST_PAUSE_S * 2**attempt)
+        return None
+
+    async def _turn(self, session: Session, turn: Turn) -> Heard | Streamed | None:
+        """What was heard; None where the client left before the end."""
         headers = {
             "X-Soundcheck-Session": session.session_id,
             "X-Soundcheck-Tenant": session.tenant,
             "X-Soundcheck-Device": session.device,
+            "X-Soundcheck-Codec": session.codec,
             "X-Soundcheck-Probe": "yes" if self._probe else "no",
         }
-        if not as_stream:
-            content = utterance.path.read_bytes()
+        if session.language:
+            headers["X-Soundcheck-Language"] = session.language
+        content, pcm, rate_hz = _audio(turn.utterance.path, session.plants)
+        if not turn.as_stream:
             return await transcribe_async(self._base_url, content, self._family, self._key, headers, client=self.http)
-        pcm, rate_hz = _pcm(utterance.path)
         self.summary.streams += 1
+        if turn.leaves_at is not None:
+            await self._leave(headers, pcm[: int(len(pcm) * turn.leaves_at) // 2 * 2], rate_hz)
+            return None
+        late = lateness_s(turn, session, self._habits) if self._habits.delay_ms else None
         return await stream_async(
-            self._base_url, pcm, self._family, self._key, headers, rate_hz=rate_hz, cadence=self._cadence
-        )
+            self._base_url, pcm, self._family, self._key, headers, rate_hz=rate_hz, cadence=self._cadence,
+            late_s=late,
+        )  # fmt: skip
 
-    def _keep(self, utterance: Utterance, heard: Heard | Streamed) -> None:
+    async def _leave(self, headers: Mapping[str, str], pcm: bytes, rate_hz: int) -> None:
+        """Begin a stream and be gone, without a word."""
+        step = max(rate_hz * FRAME_MS // 1000, 1) * 2
+        async with open_stream(self._base_url, self._family, self._key, headers) as websocket:
+            await websocket.send(json.dumps({"type": "start", "sample_rate": rate_hz}))
+            for offset in range(0, len(pcm), step):
+                await websocket.send(pcm[offset : offset + step])
+                await asyncio.sleep(FRAME_MS / 1000 / self._cadence if self._cadence else 0)
+            websocket.transport.abort()
+
+    def _keep(self, turn: Turn, heard: Heard | Streamed) -> None:
         self.summary.answered += 1
         self._bundles[heard.bundle] += 1
         if isinstance(heard, Streamed):
@@ -189,18 +173,25 @@ class _Player:
                 self._partial.append(heard.first_partial_ms)
         else:
             self._latency.append(heard.latency_ms)
-        if not self._probe:
-            return
+        for kind in turn.events:
+            self._told[kind] += 1
+            self._tell_later({"request_id": heard.request_id, "kind": kind})
+        if self._probe:
+            self._tell_later(self._probed(turn.utterance, heard))
+
+    def _probed(self, utterance: Utterance, heard: Heard | Streamed) -> dict[str, object]:
         errors, words = self._count_errors(utterance.text, heard.text)
         self.summary.errors += errors
         self.summary.words += words
-        body = {
+        return {
             "request_id": heard.request_id,
             "kind": "probe",
             "errors": errors,
             "words": words,
             "labels": utterance.labels,
         }
+
+    def _tell_later(self, body: Mapping[str, object]) -> None:
         task = asyncio.create_task(self._tell(body))
         self._events.add(task)
         task.add_done_callback(self._events.discard)
@@ -221,6 +212,7 @@ class _Player:
         await self.http.aclose()
         self.summary.failures = dict(self._failures)
         self.summary.bundles = dict(self._bundles)
+        self.summary.events = dict(self._told)
         self.summary.http_latency_ms = quantiles(self._latency)
         self.summary.stream_final_ms = quantiles(self._final)
         self.summary.first_partial_ms = quantiles(self._partial)
@@ -239,9 +231,9 @@ def play(
     requests: int | None = None,
     concurrency: int = 4,
     seed: int = 0,
+    rate_per_s: float | None = None,
     labels: Sequence[str] = PROBE_LABELS,
-    share_stream: float = 0.3,
-    tenants: Sequence[str] = TENANTS,
+    habits: Habits | None = None,
     cadence: float = 1.0,
     pause_s: float = 0.0,
     probe: bool = True,
@@ -254,8 +246,9 @@ def play(
         base_url: the gateway.
         utterances: a pack's utterances; `root` is the folder their paths are relative to.
         concurrency: sessions at a time.
+        rate_per_s: sessions begin at random (Poisson) at this rate instead, however many are under way.
+        habits: what users and their networks do; nothing unusual if not given.
         labels: slice columns that are told with a probe's counts, of contracts.telemetry.PROBE_LABELS.
-        share_stream: share of utterances sent over a WebSocket.
         cadence: speed of streams, 1.0 real time, 0 as fast as the server takes it.
         pause_s: mean pause between two utterances of a session, in seconds.
         probe: whether the requests are labelled probes, whose counts go to `POST /v1/events`.
@@ -265,31 +258,48 @@ def play(
     """
     if seconds is None and requests is None and stop is None:
         raise WrongCall("traffic has no end", expected="seconds, requests or a stop event")
-    recordings = utterances_of(utterances, root, labels)
-    visits = sessions(recordings, seed=seed, share_stream=share_stream, tenants=tenants)
+    habits = habits or Habits()
+    visits = sessions(utterances_of(utterances, root, labels), seed=seed, habits=habits)
 
     async def run() -> TrafficSummary:
-        player = _Player(base_url, family, api_key, count_errors=count_errors, cadence=cadence, probe=probe)
-        pauses = random.Random(seed + 1)
+        player = _Player(
+            base_url, family, api_key, count_errors=count_errors, cadence=cadence, probe=probe, habits=habits
+        )
+        draw = random.Random(seed + 1)
         began = time.monotonic()
 
-        def go_on() -> bool:
+        def wanted() -> bool:
             made = player.summary.requests
             return not ((stop is not None and stop.is_set()) or (requests is not None and made >= requests))
+
+        def beginning() -> bool:
+            return wanted() and (seconds is None or time.monotonic() - began < seconds)
 
         def fraction() -> float:
             parts = [(time.monotonic() - began) / seconds] if seconds else []
             parts += [player.summary.requests / requests] if requests else []
             return min(max(parts, default=0.0), 1.0)
 
-        async def visitor() -> None:
-            while go_on() and (seconds is None or time.monotonic() - began < seconds):
-                await player.play(next(visits), go_on=go_on)
-                if on_progress is not None:
-                    on_progress(player.summary.requests, fraction())
-                await asyncio.sleep(pauses.expovariate(1 / pause_s) if pause_s else 0)
+        async def visit() -> None:
+            await player.play(next(visits), go_on=wanted)
+            if on_progress is not None:
+                on_progress(player.summary.requests, fraction())
 
-        await asyncio.gather(*(visitor() for _ in range(concurrency)))
+        async def visitor() -> None:
+            while beginning():
+                await visit()
+                await asyncio.sleep(draw.expovariate(1 / pause_s) if pause_s else 0)
+
+        async def arrivals(per_s: float) -> None:
+            async with asyncio.TaskGroup() as group:
+                while beginning():
+                    group.create_task(visit())
+                    await asyncio.sleep(draw.expovariate(per_s))
+
+        if rate_per_s is not None:
+            await arrivals(rate_per_s)
+        else:
+            await asyncio.gather(*(visitor() for _ in range(concurrency)))
         summary = await player.close()
         summary.duration_s = time.monotonic() - began
         return summary
