@@ -236,10 +236,11 @@ def _ledger(size: Size) -> Found:
     events = write_releases(store, a_family)
     calls = store.calls / events
     small = _snapshot_bytes(store)
-    write_releases(store, KEPT_RELEASES + 60 - a_family, first=a_family)
+    full = KEPT_RELEASES + 24  # from here on a release that comes pushes the steps of another out of the state
+    write_releases(store, full - a_family, first=a_family)
     middle = _snapshot_bytes(store)
-    write_releases(store, 100, first=KEPT_RELEASES + 60)
-    each = (_snapshot_bytes(store) - middle) / 100
+    write_releases(store, 40, first=full)
+    each = (_snapshot_bytes(store) - middle) / 40
     ledger = Ledger(store, "asr")
     while (ledger.state().sequence + 1) % EVERY != EVERY - 1:  # the most that can stand after a snapshot
         ledger.append("note", "complete", at=AT)
@@ -256,7 +257,7 @@ def _ledger(size: Size) -> Found:
         "snapshot_kb_a_family": (small / 1e3, "kB", "lower"),
         "snapshot_bytes_each_further_bundle": (each, "bytes", "lower"),
         "snapshot_mb_all_bundles_in_one_family": (
-            (middle + each * (size.bundles - KEPT_RELEASES - 60)) / 1e6, "MB", "lower",
+            (middle + each * (size.bundles - full)) / 1e6, "MB", "lower",
         ),
     }  # fmt: skip
 
@@ -329,7 +330,11 @@ def _seconds_cold(store: MemoryStore) -> float:
 
 def rows(figures: Mapping[str, Figure]) -> list[str]:
     """The figures as docs/scale.md has them."""
-    return [f"| `{name}` | {figure.value:,.4g} | {figure.unit} |" for name, figure in figures.items()]
+    return [f"| `{name}` | {_written(figure.value)} | {figure.unit} |" for name, figure in figures.items()]
+
+
+def _written(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 if __name__ == "__main__":
