@@ -1,7 +1,7 @@
 """The framed protocol between gateway and worker: a length-prefixed JSON header, then a binary body.
 
 Purpose: many requests and streams share one Unix socket; every frame names the request it belongs to (`id`).
-Boundary: `encode`, `Decoder` are pure (bytes in, frames out); `receive` reads the blocking socket it is handed.
+Boundary: `encode`, `Decoder` are pure (bytes in, frames out); `receive` reads the blocking reader it is handed.
 Invariants: a frame is never larger than MAX_HEADER_BYTES + MAX_BODY_BYTES; samples travel as little-endian float32 and
 are not copied on the way into numpy.
 
@@ -28,8 +28,8 @@ Worker to gateway (WORK is queue_ms, infer_ms, batch: how many were heard at onc
 from __future__ import annotations
 
 import json
-import socket
 import struct
+from io import BufferedIOBase
 from typing import Any, Literal, NamedTuple
 
 from contracts.errors import DependencyFailed
@@ -89,26 +89,29 @@ class Decoder:
         return frames
 
 
-def _exactly(connection: socket.socket, count: int) -> bytearray | None:
+def _exactly(reader: BufferedIOBase, count: int) -> bytearray | None:
     """`count` bytes, or None when the peer has closed."""
     buffer = bytearray(count)
     view = memoryview(buffer)
     while view:
-        received = connection.recv_into(view)
+        received = reader.readinto(view)
         if not received:
             return None
         view = view[received:]
     return buffer
 
 
-def receive(connection: socket.socket) -> Frame | None:
-    """The next frame of a blocking socket, None when the peer has closed."""
-    prefix = _exactly(connection, PREFIX.size)
+def receive(reader: BufferedIOBase) -> Frame | None:
+    """The next frame of a blocking reader, None when the peer has closed.
+
+    A buffered reader (`socket.makefile("rb")`) asks the system once for what came together.
+    """
+    prefix = _exactly(reader, PREFIX.size)
     if prefix is None:
         return None
     header_bytes, body_bytes = _lengths(prefix)
-    header = _exactly(connection, header_bytes)
-    body = _exactly(connection, body_bytes) if body_bytes else bytearray()
+    header = _exactly(reader, header_bytes)
+    body = _exactly(reader, body_bytes) if body_bytes else bytearray()
     if header is None or body is None:
         return None
     return Frame(json.loads(header), body)

@@ -81,12 +81,13 @@ class Worker:
             }
         )
         try:
-            while (frame := receive(raw)) is not None:
-                if frame.header["op"] == "statistics":
-                    figures = {**self._inference.statistics(), "peak_memory_mb": peak_memory_mb()}
-                    connection.send({"op": "statistics", "id": frame.header["id"], **figures})
-                else:
-                    self._inference.submit(connection, frame)
+            with raw.makefile("rb") as reader:
+                while (frame := receive(reader)) is not None:
+                    if frame.header["op"] == "statistics":
+                        figures = {**self._inference.statistics(), "peak_memory_mb": peak_memory_mb()}
+                        connection.send({"op": "statistics", "id": frame.header["id"], **figures})
+                    else:
+                        self._inference.submit(connection, frame)
         except OSError:
             pass
         finally:

@@ -25,11 +25,12 @@ def test_law_frames_survive_any_division_of_the_byte_stream(
     assert [(frame.header, bytes(frame.body)) for frame in seen] == frames
 
 
-def test_a_blocking_socket_gives_frames_then_none() -> None:
+def test_a_blocking_reader_gives_frames_then_none() -> None:
     left, right = socket.socketpair()
-    left.sendall(encode({"op": "chunk"}, 3) + b"abc" + encode({"op": "end"}))
+    left.sendall(encode({"op": "chunk"}, 3) + b"abc" + encode({"op": "end"}) + encode({"op": "cut"}, 9) + b"short")
     left.close()
-    first, second, third = receive(right), receive(right), receive(right)
+    with right.makefile("rb") as reader:
+        first, second, third = receive(reader), receive(reader), receive(reader)
     assert first is not None
     assert (first.header, bytes(first.body)) == ({"op": "chunk"}, b"abc")
     assert second is not None
