@@ -37,7 +37,7 @@ GOLDEN = Golden(
 )
 
 
-def _packaged(context: Context, folder: Path, version: str = "v2", **changes: bytes) -> Packaged:
+def _packaged(context: Context, folder: Path, version: str = "v2", **changes: Any) -> Packaged:
     more = {VOICE: b"RIFF voice", "golden/audio/001.wav": b"RIFF other", "golden/golden.json": GOLDEN.canonical()}
     return Packaged(context, folder / version, version=version, more=more, **changes)
 
