@@ -80,7 +80,7 @@ def _line(track: Track, side: Side) -> str:
     """One side over time, and what it has come to."""
     for trace in track.traces:
         if trace.side == side:
-            return f"{''.join(map(_bar, _thinned(trace.shares)))} {min(trace.share, 9.99):.0%}"
+            return f"{''.join(map(_bar, _thinned(trace.shares)))} {min(trace.share, 1.0):.0%}"
     return ""
 
 
