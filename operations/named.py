@@ -18,8 +18,8 @@ from registry.folders import TRANSFERS, each
 from registry.garbage import DOCUMENT_BYTES, document_names
 from registry.store import Store
 
-NO_BLOB = ("payload", "pack")
-"""Roles (to the first dot) of digests that name no blob: the table of a payload's files, a pack."""
+NO_BLOB = ("payload", "pack", "after")
+"""Roles (to the first dot) of digests that name no blob: the table of a payload's files, a pack, an event."""
 
 
 class Unread(NamedTuple):

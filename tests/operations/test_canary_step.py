@@ -21,6 +21,7 @@ from contracts.routing import SliceRule
 from monitoring.canary import Judgement
 from operations import canary, canary_watch, pointer
 from operations.canary_judge import Judge
+from operations.named import unread
 from registry.store.memory import Crash, FaultKind
 from tests.operations.canary_world import BUNDLE, FAMILY, STABLE, World, say
 
@@ -341,6 +342,9 @@ def test_an_abort_while_approval_is_awaited_wins_over_promote(world: World) -> N
     again = world.canary()
     assert [stage.route_version for stage in again.stages] == [6, 7, 8]
     canary.require_routed(world.context, canary.find(world.context, FAMILY, world.captured["release"]))
+    mine = [event for event in world.context.ledger(FAMILY).events() if event.step.startswith("canary")]
+    named = {one.digest for one in unread(world.store, mine, checked=())}
+    assert named <= {BUNDLE, STABLE}, "all else that a canary names can be read (`soundcheck verify`)"
 
 
 # ---- missing evidence -----------------------------------------------------------------------------------------------
