@@ -85,7 +85,12 @@ class Home:
         return freeze(self.store, folder, assemble(folder, family=family, version=name))
 
     def point(
-        self, family: str, stable: Digest | None, *, canary: CanaryRoute | None = None, warm: tuple[Digest, ...] = (),
+        self,
+        family: str,
+        stable: Digest | None,
+        *,
+        canary: CanaryRoute | None = None,
+        warm: tuple[Digest, ...] = (),
         **more: Any,
     ) -> RouteTable:
         self._tables += 1
