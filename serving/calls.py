@@ -24,6 +24,7 @@ from serving.ingress import Caller, Keys, LabelBook, Pseudonyms, Terms, Trace, s
 from serving.limits import Limiter
 from serving.link import Answer, Heard, ServingFailure
 from serving.metrics import Metrics
+from serving.planting import Planting
 from serving.pool import Worker
 from serving.preprocess import Acoustics
 from serving.redaction import leaks, redact, redact_words
@@ -168,6 +169,10 @@ def error_body(failure: ServingFailure) -> bytes:
     return json.dumps({"error": error.model_dump()}).encode()
 
 
+def _is_finite(row: Mapping[str, Any]) -> bool:
+    return all(math.isfinite(value) for value in row.values() if isinstance(value, float))
+
+
 class Desk:
     """Admits calls and records them."""
 
@@ -184,7 +189,9 @@ class Desk:
         tracer: Tracer | None = None,
         limiter: Limiter | None = None,
         no_partials_at: float | None = None,
+        planting: Planting | None = None,
     ) -> None:
+        self.planting = planting
         self.families = families
         self.keys = keys
         self.recorder = recorder
@@ -230,11 +237,16 @@ class Desk:
         labels = self._labels.labels(sent_labels, caller)
         session_id = session(sent_session, caller, client)
         table, chosen, worker = family.choose(labels, session_id)
+        worker = self.met(worker, labels, trace.request_id)
         call = Call(trace, mode, family, table, chosen, worker, labels, session_id, admitted=admitted)
         call.priority, call.deadline_s = terms
         if mode == "stream" or chosen.degraded == "smaller":
             call.degraded = chosen.degraded
         return call
+
+    def met(self, worker: Worker, labels: Mapping[str, str], request_id: str) -> Worker:
+        """The worker as a request meets it: itself, but for faults that a drill has planted."""
+        return self.planting.strike(worker, labels, request_id) if self.planting else worker
 
     def finish(self, call: Call, bundle: Loaded, answer: Answer) -> Final:
         """Redact an answer and count what should not have been left in it."""
@@ -302,10 +314,12 @@ class Desk:
             "confidence_before": call.confidence_before,
             **more,
         }
-        self.metrics.request(row)
-        self.windows.record(row)
-        if self.tracer is not None:
-            self.tracer.record(row, call.trace, Timing(call.trace.arrived, call.admitted, call.began))
+        if _is_finite(row):
+            # NaN would stay in a counter for ever; the recorder refuses such a row, and what it refuses is counted.
+            self.metrics.request(row)
+            self.windows.record(row)
+            if self.tracer is not None:
+                self.tracer.record(row, call.trace, Timing(call.trace.arrived, call.admitted, call.began))
         self.recorder.record(row)
 
     def event(self, event: ClientEvent) -> None:

@@ -45,6 +45,7 @@ from serving.limits import Limiter
 from serving.live import Live
 from serving.metrics import Metrics
 from serving.objectives import Objectives
+from serving.planting import Planting, refuse_production
 from serving.pool import WORKER_COMMAND, WorkerSettings
 from serving.presence import announce, withdraw
 from serving.proving import Prover
@@ -67,7 +68,8 @@ class Settings:
     """How a gateway runs; seconds, counts.
 
     `serve` pins families to a bundle's folder or digest; `latency_budgets` are (family, milliseconds, share of answers
-    that take no longer); `traces` is an OTLP/HTTP collector; `parent` is a process whose death ends this one (0: none).
+    that take no longer); `traces` is an OTLP/HTTP collector; `plant` a file of faults
+    (serving/planting.py); `parent` is a process whose death ends this one (0: none).
     """
 
     home: Path
@@ -93,6 +95,7 @@ class Settings:
     drain_s: float = 30.0
     worker_start_s: float = 60.0
     threads: int = 1
+    plant: Path | None = None
     parent: int = 0
     worker_command: Sequence[str] = WORKER_COMMAND
 
@@ -155,6 +158,7 @@ class Gateway:
             deadline_s=settings.deadline_s,
             limiter=Limiter(settings.rate),
             no_partials_at=settings.no_partials_at,
+            planting=Planting(settings.plant) if settings.plant else None,
         )
         self.shadow = Shadow(self.desk)
         # A staged replay proves for itself, and a proof beside it would be in its timings.
@@ -196,6 +200,8 @@ class Gateway:
             if name not in self._pinned:
                 self._tasks.append(asyncio.create_task(family.follow(self.store, poll_s)))
         self._tasks.append(asyncio.create_task(self.prover.watch()))
+        if self.desk.planting is not None:
+            self._tasks.append(asyncio.create_task(self.desk.planting.watch()))
         self._announce()
 
     def _given_folder(self, family: str, folder: Path) -> Digest:
@@ -383,6 +389,7 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
         "--no-partials-at", type=float, help="share of a full queue from which streams send finals alone"
     )
     parser.add_argument("--rate", type=_rate, help="PER_S:BURST: how often each key may ask")
+    parser.add_argument("--plant", type=Path, help="file of planted faults: for drills, on this machine alone")
     parser.add_argument("--traces", help="OTLP/HTTP collector that gets spans, like http://localhost:4318")
     parser.add_argument(
         "--availability", type=float, default=Settings.availability, help="share of requests that must be answered"
@@ -414,6 +421,8 @@ def main(arguments: Sequence[str] | None = None, *, worker_command: Sequence[str
     if settings.parent:
         end_with_parent(settings.parent)
     try:
+        if settings.plant:
+            refuse_production(settings.host, settings.store_url)
         if not (settings.families or settings.serve):
             raise WrongCall("the gateway has nothing to serve", expected="--family NAME or --serve FAMILY=BUNDLE")
         uvloop.run(serve(settings))

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contracts.digest import Digest
 from serving.background import MAX_AUDIO_S, Background
 from serving.calls import Call, Desk
-from serving.link import Answer, ServingFailure, WorkerGone
+from serving.link import Answer, LinkStream, ServingFailure, WorkerGone
 from serving.pool import Worker
 from speech.runtimes import Samples
 
@@ -54,7 +54,7 @@ class Shadow:
             self._desk.metrics.shadow_dropped.labels(call.family.name).inc()
 
     async def _copy(self, call: Call, bundle: Digest, text: str, chunks: Sequence[Samples]) -> None:
-        worker = call.family.pool.worker(bundle)
+        worker = self._desk.met(call.family.pool.worker(bundle), call.labels, call.request_id)
         began = time.monotonic()
         copied = call.again(worker)
         copied.priority = "batch"
@@ -85,10 +85,7 @@ class Shadow:
             return said
 
     @staticmethod
-    async def _feed(stream: object, chunks: Sequence[Samples]) -> None:
-        from serving.link import LinkStream
-
-        assert isinstance(stream, LinkStream)
+    async def _feed(stream: LinkStream, chunks: Sequence[Samples]) -> None:
         for chunk in chunks:
             await stream.feed(chunk)
         stream.end()

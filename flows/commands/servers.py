@@ -55,7 +55,9 @@ def down() -> None:
 
 @click.command()
 @click.option("--port", type=int, default=None, help="Port to listen on (params.yaml ports.gateway).")
-def serve(port: int | None) -> None:
+@click.option("--plant", type=click.Path(dir_okay=False), default=None, metavar="FILE",
+              help="Faults for a drill (docs/drills.md); refused where others would suffer.")  # fmt: skip
+def serve(port: int | None, plant: str | None) -> None:
     """Run the gateway in the foreground: the production API and the route tables it follows."""
     from operations.settings import find_settings
     from operations.telemetry import promises
@@ -71,7 +73,8 @@ def serve(port: int | None) -> None:
         "--store",
         settings.store.serving_url or settings.store.url,
     ]
-    main([*address, *follow, *options_of(settings.serving), *promises(settings)])
+    drill = ["--plant", plant] if plant else []
+    raise SystemExit(main([*address, *follow, *options_of(settings.serving), *promises(settings), *drill]))
 
 
 def _shares(_context: object, _parameter: object, given: tuple[str, ...]) -> dict[str, float]:
