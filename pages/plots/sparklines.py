@@ -20,6 +20,10 @@ SPAN_S = 1800.0
 FEWEST = 5
 """Of fewer requests (or words) a minute's rate is not drawn: one of two says little."""
 OVERALL = "overall"
+BUDGETED = "latency p95"
+"""The measure that a family's latency promise is about."""
+_FAR = 2.5
+"""A budget this many times above everything is named beside the axis: drawn, it would press the lines to the floor."""
 
 Arm = Literal["stable", "canary"]
 ARMS: tuple[Arm, ...] = ("stable", "canary")
@@ -43,13 +47,17 @@ class Measure(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One arm in one cell: path data in a box of 100 x 100, where it ends (None: not now), its last minute in words."""
+    """One arm in one cell: path data in a box of 100 x 100, where it ends (None: not now), its last minute in words.
+
+    `over`: the last minute is over the budget.
+    """
 
     arm: Arm
     path: str
     end: tuple[float, float] | None
     number: str
     title: str
+    over: bool = False
 
 
 class Cell(NamedTuple):
@@ -86,6 +94,11 @@ class Grid(NamedTuple):
     rows: tuple[Row, ...]
     moves: tuple[float, ...]
 
+    @property
+    def has_canary(self) -> bool:
+        """Whether a canary, or its shadow, is drawn."""
+        return any(line.arm == "canary" for row in self.rows for cell in row.cells for line in cell.lines)
+
 
 _MS = Scale("time", 1, " ms", "ms", 0)
 
@@ -110,7 +123,7 @@ def _rate(numerator: str, denominator: str, noun: str) -> Callable[[Sequence[Win
 
 
 MEASURES = (
-    Measure("latency p95", _MS, _p95("latency_ms")),
+    Measure(BUDGETED, _MS, _p95("latency_ms")),
     Measure("first partial p95", _MS, _p95("first_partial_ms")),
     Measure("partial churn", PERCENT, _rate("unstable_words", "partial_words", "word")),
     Measure("failed", PERCENT, _rate("failures", "requests", "request")),
@@ -144,30 +157,45 @@ def grid(
         for name in slices
         for arm in ARMS
     }
-    columns, tops, budgets = [], {}, {}
+    rulers = {}
     for measure in MEASURES:
-        budget = budget_ms if measure.name == "latency p95" else None
-        highest = max((y for key, found in points.items() if key[0] == measure.name for _, y in found), default=0.0)
-        shown = budget if budget is not None and budget <= 2.5 * highest else None
-        tops[measure.name] = top = _round_up(max(highest, shown or 0.0) * measure.scale.factor) / measure.scale.factor
-        budgets[measure.name] = None if shown is None else round(100 * (1 - shown / top), 3)
-        columns.append(Column(measure.name, _written(measure.scale, top) if highest else "", _budget(budget, shown)))
+        highest = max((y for key, found in points.items() if key[0] == measure.name for _, y in found), default=None)
+        rulers[measure.name] = _ruler(measure, highest, budget_ms if measure.name == BUDGETED else None)
+
+    def cell(measure: Measure, name: str) -> Cell:
+        arms = {arm: (points[measure.name, name, arm], latest.get((name, arm), ())) for arm in ARMS}
+        return _cell(measure, rulers[measure.name], arms)
+
     rows = tuple(
         Row(
             slice_name(name),
             name,
             tuple((arm, f"{requests:,}") for arm in ARMS if (requests := _requests(latest.get((name, arm), ())))),
-            tuple(
-                _cell(measure, tops[measure.name], budgets[measure.name], {
-                    arm: (points[measure.name, name, arm], latest.get((name, arm), ())) for arm in ARMS
-                })
-                for measure in MEASURES
-            ),
+            tuple(cell(measure, name) for measure in MEASURES),
         )
         for name in slices
-    )  # fmt: skip
+    )
     moves = tuple(_across(moment, at_s) for moment in moved_s if at_s - SPAN_S < moment <= at_s)
-    return Grid(tuple(columns), rows, moves)
+    return Grid(tuple(ruler.column for ruler in rulers.values()), rows, moves)
+
+
+class _Ruler(NamedTuple):
+    """The axis of one measure: its top, its budget and where that is drawn (None: nowhere), its heading."""
+
+    top: float
+    budget: float | None
+    line: float | None
+    column: Column
+
+
+def _ruler(measure: Measure, highest: float | None, budget: float | None) -> _Ruler:
+    """`highest`: of all values that are drawn, None where there is none."""
+    scale, reach = measure.scale, highest or 0.0
+    shown = budget if budget is not None and budget <= _FAR * reach else None
+    top = _round_up(max(reach, shown or 0.0) * scale.factor) / scale.factor
+    held = "" if budget is None else f"budget {milliseconds(budget)}{'' if shown is not None else ', above this'}"
+    heading = Column(measure.name, f"{top * scale.factor:g}{scale.unit}" if highest is not None else "", held)
+    return _Ruler(top, budget, None if shown is None else _up(shown, top), heading)
 
 
 def _by_place(windows: Iterable[Window]) -> dict[tuple[str, Arm], list[Window]]:
@@ -194,24 +222,23 @@ def _across(moment_s: float, at_s: float) -> float:
 
 
 def _cell(
-    measure: Measure,
-    top: float,
-    budget: float | None,
-    arms: Mapping[Arm, tuple[list[tuple[float, float]], Sequence[Window]]],
+    measure: Measure, ruler: _Ruler, arms: Mapping[Arm, tuple[list[tuple[float, float]], Sequence[Window]]]
 ) -> Cell:
     lines = []
     for arm, (points, latest) in arms.items():
         one = measure.read(latest, 1)
         if points or one is not None:
+            over = one is not None and ruler.budget is not None and one.value > ruler.budget
             number = "" if one is None else measure.scale.number(one.value)
             said = "nothing" if one is None else f"{number}{measure.scale.unit}, {one.said}"
-            lines.append(_line(arm, points, top, number, f"{arm}, last minute: {said}"))
+            title = f"{arm}, last minute: {said}{', over budget' if over else ''}"
+            lines.append(Line(arm, *_line(points, ruler.top), number, title, over))
     said = "; ".join(line.title for line in lines) or "no traffic"
-    return Cell(measure.name, measure.scale.unit.strip(), tuple(lines), budget, said)
+    return Cell(measure.name, measure.scale.unit.strip(), tuple(lines), ruler.line, said)
 
 
-def _line(arm: Arm, points: Sequence[tuple[float, float]], top: float, number: str, title: str) -> Line:
-    """A line with a gap where a minute is missing; a minute that stands alone is a dot."""
+def _line(points: Sequence[tuple[float, float]], top: float) -> tuple[str, tuple[float, float] | None]:
+    """Path data with a gap where a minute is missing (one that stands alone is a dot), and where it ends now."""
     parts: list[list[str]] = []
     before = None
     for x, value in points:
@@ -221,8 +248,7 @@ def _line(arm: Arm, points: Sequence[tuple[float, float]], top: float, number: s
         before = x
     path = "".join("M" + "L".join(part if len(part) > 1 else part * 2) for part in parts)
     recent = before is not None and before >= 100 - _GAP
-    end = (points[-1][0], _up(points[-1][1], top)) if recent else None
-    return Line(arm, path, end, number, title)
+    return path, (points[-1][0], _up(points[-1][1], top)) if recent else None
 
 
 def _up(value: float, top: float) -> float:
@@ -239,13 +265,3 @@ def _round_up(value: float) -> float:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= value * (1 - 1e-9))
-
-
-def _written(scale: Scale, value: float) -> str:
-    return f"{value * scale.factor:g}{scale.unit}"
-
-
-def _budget(budget: float | None, shown: float | None) -> str:
-    if budget is None:
-        return ""
-    return f"budget {milliseconds(budget)}" + ("" if shown is not None else ", above this")

@@ -214,7 +214,8 @@ def burning() -> LiveReport:
         family(
             table=routes.model_dump(mode="json"), workers={STABLE: worker(), CANARY: dead},
             now=tuple(minute_of(0, canary=False, hurt=True)), series=traffic(hurt=True), burns=burns,
-            history=moves(), canary=progress(bad=True), store_error="the store did not answer", preparing=13,
+            history=(*moves(), _move(12, routes.moved_at, "ops", routes.reason, STABLE, CANARY)),
+            canary=progress(bad=True), store_error="the store did not answer", preparing=13,
         ),
         telemetry_dropped=1420,
     )  # fmt: skip
@@ -229,7 +230,9 @@ def down() -> LiveReport:
 def first() -> LiveReport:
     """A first release is probed: there is no stable yet; and a family that has nothing at all."""
     routes = table(1, None, canary=CanaryRoute(bundle=CANARY, stage="probe", weight=1), reason="canary: probe")
-    begun = progress().model_copy(update={"stage": "probe", "stages": ("probe",), "looks": (), "evidence": ()})
+    begun = progress().model_copy(
+        update={"stage": "probe", "stages": ("probe",), "looks": (), "evidence": (), "reasons": ()}
+    )
     probed = family(
         table=routes.model_dump(mode="json"), workers={CANARY: worker("starting", memory=None)}, now=(), series=(),
         burns=(), history=(), canary=begun,

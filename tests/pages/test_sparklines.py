@@ -82,6 +82,11 @@ def test_rates_of_two_bundles_are_put_together_and_quantiles_are_of_the_busier()
     assert cell(made, "latency p95").lines[0].title == "stable, last minute: 200 ms, p95 of 90 answers"
 
 
+def test_a_measure_of_zeros_has_an_axis_and_one_of_nothing_has_none() -> None:
+    made = drawn(window(0, "overall", "stable", requests=20, p95=200, first=False))
+    assert [column.top for column in made.columns] == ["200 ms", "", "6%", "1%", "5%"]
+
+
 def test_a_shadow_is_drawn_as_the_canary() -> None:
     made = drawn(window(0, "overall", "shadow", requests=20, p95=300, bundle=CANARY))
     assert [line.arm for line in cell(made, "latency p95").lines] == ["canary"]
@@ -94,6 +99,13 @@ def test_a_budget_far_above_is_named_and_not_drawn(p95: float, said: str, shown:
     made = drawn(window(0, "overall", "stable", requests=20, p95=p95), budget_ms=400.0)
     assert made.columns[0].budget == said
     assert (cell(made, "latency p95").budget is not None) is shown
+
+
+@pytest.mark.parametrize(("p95", "over"), [(400.0, False), (401.0, True)])
+def test_a_last_minute_over_budget_says_so(p95: float, over: bool) -> None:
+    line = cell(drawn(window(0, "overall", "stable", requests=20, p95=p95), budget_ms=400.0), "latency p95").lines[0]
+    assert line.over is over
+    assert line.title.endswith(", over budget") is over
 
 
 def test_overall_stands_first_then_whoever_is_hurt() -> None:
