@@ -1,6 +1,6 @@
 """Rollbacks under load: from the start of `soundcheck rollback` to the instant from which the target answers everybody.
 
-    python -m benchmarks.rollback [--json]
+    python -m benchmarks.rollback [--json] [--quick]
 
 A gateway serves a family of two bundles, the other one warm; probers send HTTP requests without a pause worth the name,
 and streams are open at the pace of speech. Each rollback is the command in a process of its own (`--to`, there and back
@@ -26,7 +26,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +41,7 @@ from serving.client import GATEWAY_COMMAND, ApiFailure, pcm_of, start_gateway, s
 from serving.presence import followers
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-ROLLBACKS = 50
+ROLLBACKS, QUICK = 50, 4
 PROBERS, STREAMS = 2, 2
 PAUSE_S = 0.005
 """Between a prober's answer and its next request."""
@@ -146,11 +146,19 @@ class Switch:
 
 def measure(progress: frame.Progress) -> frame.Result:
     """Rollbacks of the reference family, or of the tests' engine where no model is trained."""
+    trained = (REPOSITORY / "candidates" / "asr-commands" / "v2" / "candidate.yaml").is_file()
+    return _measure(reference if trained else tiny, ROLLBACKS, progress)
+
+
+def quick(progress: frame.Progress) -> frame.Result:
+    """A few rollbacks of the tests' engine: whether it works, not what it is worth."""
+    return _measure(tiny, QUICK, progress)
+
+
+def _measure(install: Callable[[Path], Installed], count: int, progress: frame.Progress) -> frame.Result:
     with tempfile.TemporaryDirectory(prefix="soundcheck-rollback-") as folder:
-        trained = (REPOSITORY / "candidates" / "asr-commands" / "v2" / "candidate.yaml").is_file()
         progress("releasing two bundles")
-        installed = reference(Path(folder)) if trained else tiny(Path(folder))
-        return roll(installed, ROLLBACKS, Path(folder) / "bytecode", progress)
+        return roll(install(Path(folder)), count, Path(folder) / "bytecode", progress)
 
 
 def roll(installed: Installed, count: int, bytecode: Path, progress: frame.Progress) -> frame.Result:
@@ -305,4 +313,4 @@ def tiny(folder: Path) -> Installed:
 
 
 if __name__ == "__main__":
-    frame.main(measure)
+    frame.main(measure, quick=quick)

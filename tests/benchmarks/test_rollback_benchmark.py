@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from benchmarks import rollback
 from benchmarks.rollback import Seen, mixed
 
 FIGURES = {"switch_p50_s", "switch_p99_s", "failed_requests", "mixed_requests"}
 
 
-def test_rollbacks_under_load_fail_nobody_and_mix_nothing(tmp_path: Path) -> None:
-    result = rollback.roll(rollback.tiny(tmp_path), 4, tmp_path / "bytecode", lambda _text: None)
+def test_rollbacks_under_load_fail_nobody_and_mix_nothing() -> None:
+    result = rollback.quick(lambda _text: None)
     figures = result.figures
     assert set(figures) >= FIGURES
     assert (figures["failed_requests"].value, figures["mixed_requests"].value) == (0, 0)
