@@ -8,6 +8,7 @@ nothing is proved by one (fault 17).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -131,7 +132,7 @@ def open_store(url: str, home: Path) -> Store:
         raise WrongCall(
             "the store's address is not one this version can open",
             where="params.yaml: store.url",
-            got=repr(url),
+            got=repr(re.sub(r"//.*@", "//...@", url)),  # what stands before an @ may be a password
             expected="file://DIR (below the home folder), file:///DIR (absolute) or s3://BUCKET/PREFIX",
             next_step="correct store.url",
         )

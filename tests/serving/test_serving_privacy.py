@@ -19,6 +19,8 @@ import soundfile
 from pyarrow import parquet
 from websockets.exceptions import ConnectionClosed
 
+from contracts.errors import WrongCall
+from registry.store import open_store
 from serving.client import open_stream
 from serving.telemetry import read
 from tests.serving.conftest import RATE_HZ, Home, StartGateway, silence, wav, with_command
@@ -238,3 +240,10 @@ def test_fault_63_keys_tokens_and_passwords_are_nowhere(seen: Seen) -> None:
     for name, content in (seen.files | seen.told).items():
         for secret in secrets:
             assert secret.encode() not in content, f"{secret} in {name}"
+
+
+def test_fault_63_a_store_s_address_that_is_refused_loses_its_password(tmp_path: Path) -> None:
+    with pytest.raises(WrongCall) as error:
+        open_store("ftp://planted-user:planted-password@host/store", tmp_path)
+    assert "got: 'ftp://...@host/store'" in str(error.value)
+    assert "planted" not in error.value.diagnostics()
