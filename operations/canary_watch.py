@@ -22,6 +22,7 @@ from contracts.policy import CanaryPlan
 from contracts.reports import CanaryDecision, CanaryReport, Look, SliceEvidence
 from contracts.routing import RouteTable, Stage
 from monitoring.canary import MAX_PARTIAL_SLICES, judge
+from monitoring.health import columns_of
 from operations import pointer
 from operations.canary_judge import Blind, Judge
 from operations.canary_looks import Looks, look_of, read, slowest, write
@@ -38,6 +39,8 @@ LOOK_S = 1.0
 """Seconds between two looks."""
 FOLLOW_S = 120.0
 """Seconds that a gateway may take to serve a stage."""
+OF_COPIES = frozenset({"audio_s", "cost_usd", "infer_ms", "latency_ms", "queue_ms", "requests"})
+"""Columns that are measured of a shadow copy too."""
 STATUS_S = 2.0
 """Seconds that a gateway may take to say how its workers are."""
 
@@ -206,12 +209,17 @@ def may_go_on(canary: Canary, seen: Seen, back: tuple[str, ...]) -> bool:
 def plan_of(plan: CanaryPlan, stage: Stage) -> CanaryPlan:
     """The plan as a stage is held to it.
 
-    Shadow answers reach nobody, so no client scores them: word errors are judged from the cohort stage on.
+    Shadow answers reach nobody, so no client scores them or sees their partials: what is judged there is what the
+    gateway measures of a copy as it does of an answer, speed and cost; all else from the cohort stage on.
     """
     deadline_s = plan.deadlines.get(stage, plan.deadline_s)
     if stage != "shadow":
         return plan.model_copy(update={"deadline_s": deadline_s})
-    kept = {name: metric for name, metric in plan.metrics.items() if metric.kind != "ratio"}
+    kept = {
+        name: metric
+        for name, metric in plan.metrics.items()
+        if metric.kind == "never" or OF_COPIES.issuperset(columns_of(name, metric))
+    }
     return plan.model_copy(update={"deadline_s": deadline_s, "metrics": kept, "slices": ()})
 
 

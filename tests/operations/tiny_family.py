@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from contracts.bundle import Golden, GoldenFixture
 from contracts.digest import Digest
@@ -47,23 +49,33 @@ class TinyFamily:
 
     def promote(self, version: str, word: str, *, weights: int = 100) -> Digest:
         """Package and promote a bundle that says `word`; the one before it stays warm."""
-        runtime = {"engine": "tiny", "words": [word], "marker": str(self.root / f"{version}.crashed")}
-        fixture = GoldenFixture(fixture_id="one", audio="one.wav", text=f"{word} {word}")
-        packaged = Packaged(
-            self.context, self.root / "made" / version, version, weights=word.encode() * weights,
-            payload={
-                "runtime.json": json.dumps(runtime).encode(), "feature_contract.json": CONTRACT.canonical(),
-            },
+        packaged = self.package(version, word, weights=weights)
+        packaged.promote()
+        self.bundles[version] = packaged.bundle
+        self.keep_warm(tuple(self.bundles.values())[:-1])
+        return packaged.bundle
+
+    def package(
+        self, version: str, words: str, *, weights: int = 100, runtime: Mapping[str, Any] | None = None,
+        payload: Mapping[str, bytes] | None = None,
+    ) -> Packaged:  # fmt: skip
+        """Package a bundle that says these words, or as `runtime` has it; `payload` are files over its own."""
+        engine = {"engine": "tiny", "words": words.split(), "marker": str(self.root / f"{version}.crashed")}
+        said = " ".join((words.split() * 2)[:2])
+        fixture = GoldenFixture(fixture_id="one", audio="one.wav", text=said)
+        own = {
+            "runtime.json": json.dumps(engine | dict(runtime or {})).encode(),
+            "feature_contract.json": CONTRACT.canonical(),
+        }
+        return Packaged(
+            self.context, self.root / "made" / version, version, weights=words.encode() * weights,
+            payload=own | dict(payload or {}),
             more={
                 "golden/one.wav": CLIP,
                 "golden/golden.json": Golden(max_word_edits=0, fixtures=(fixture,)).canonical(),
             },
             entry=registry_entry(version).canonical(),
         )  # fmt: skip
-        packaged.promote()
-        self.bundles[version] = packaged.bundle
-        self.keep_warm(tuple(self.bundles.values())[:-1])
-        return packaged.bundle
 
     def keep_warm(self, warm: tuple[Digest, ...]) -> None:
         """A next table, which keeps these bundles warm."""

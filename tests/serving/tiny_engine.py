@@ -3,7 +3,8 @@
 It implements speech.runtimes.Runtime with real per-stream state, and obeys commands hidden in the audio: a sample of
 exactly CRASH ends the process (once: a marker file remembers), POISON kills it every time as the kernel does when
 memory is short, SLOW takes SLOW_S seconds, FAIL raises an error that quotes private text. With `"several": true` in its
-payload it is a BatchRuntime; with `"by_level": true` it says the Nth word where the peak is N hundredths.
+payload it is a BatchRuntime; with `"by_level": true` it says the Nth word where the peak is N hundredths; `"work_ms"`
+is how long it hears an utterance.
 """
 
 from __future__ import annotations
@@ -61,13 +62,15 @@ class TinyRuntime:
     sample_rate_hz = RATE_HZ
     streaming = True
 
-    def __init__(self, words: list[str], marker: Path, *, by_level: bool = False) -> None:
+    def __init__(self, words: list[str], marker: Path, *, by_level: bool = False, work_s: float = 0.0) -> None:
         self._words = words
+        self._work_s = work_s
         self._marker = marker
         self._by_level = by_level
 
     def transcribe(self, audio: Samples) -> Transcript:
         _obey(audio, self._marker)
+        time.sleep(self._work_s)
         step = int(RATE_HZ * WORD_S)
         words = []
         for index in range(len(audio) // step):
@@ -108,4 +111,5 @@ def load(payload: Path, *, threads: int = 1) -> TinyRuntime:
     if loads := settings.get("loads"):
         settings = _load_slowly(payload, Path(loads))
     kind = TinyBatchRuntime if settings.get("several") else TinyRuntime
-    return kind(settings["words"], Path(settings["marker"]), by_level=settings.get("by_level", False))
+    work_s = settings.get("work_ms", 0) / 1000
+    return kind(settings["words"], Path(settings["marker"]), by_level=settings.get("by_level", False), work_s=work_s)

@@ -1,0 +1,201 @@
+"""One drill: a real gateway with real workers, traffic over the wire, a canary that is watched, a fault in the middle.
+
+The engine is the tests' own and says words by the level of the audio; everything between the client's socket and the
+route table is the product's. A scenario (scenarios/*.yaml) says what goes wrong and what must come of it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from contracts.digest import Digest
+from contracts.document import Part
+from contracts.policy import CanaryMetric, CanaryPlan, FamilyPolicy
+from contracts.reports import CanaryReport
+from contracts.routing import RouteTable
+from operations import canary, pointer
+from operations.context import put
+from operations.gate import Stopped
+from operations.traffic import count_errors
+from registry.documents import get_document
+from serving.client import RunningGateway, start_gateway
+from serving.telemetry import read
+from serving.traffic import Habits, TrafficSummary, play
+from tests.operations.gated_releases import FAMILY
+from tests.operations.test_attest import Packaged
+from tests.operations.tiny_family import GATEWAY, TinyFamily
+from tests.serving.conftest import RATE_HZ, wav
+
+SCENARIOS = Path(__file__).with_name("scenarios")
+ACCENTS = ("us", "british", "scottish", "caribbean", "rp", "lancashire")
+KINDS = tuple(f"{accent} {noise}" for accent in ACCENTS for noise in ("clean", "5db"))
+"""Kinds of utterances: the Nth is N hundredths loud, and the engine says its word."""
+WORDS = tuple(f"word{number}" for number in range(len(KINDS)))
+WORDS_SAID = 3
+WORD_S = 0.5
+HEALTHY_S = 3.0
+"""How long there is traffic before the fault is planted."""
+
+
+class Expected(Part):
+    """What must come of a drill: the step's decision, the slices that were found worse, and by which metric."""
+
+    decision: Literal["promote", "partial_rollback", "rollback", "stopped"]
+    slices: tuple[str, ...] = ()
+    metric: str = ""
+    within: str = ""
+    clause: str = ""
+    refusal: str = ""
+
+
+class Scenario(Part):
+    """A drill as an on-call engineer reads it, and how it is run."""
+
+    name: str
+    symptom: str
+    look_at: tuple[str, ...]
+    mitigation: str
+    trigger: str
+    prevention: str
+    plant: tuple[dict[str, Any], ...] = ()
+    runtime: dict[str, Any] = {}
+    candidate: dict[str, Any] = {}
+    stages: tuple[Literal["shadow", "cohort", "wide"], ...] = ("wide",)
+    streams: float = 1.0
+    metrics: dict[str, CanaryMetric] = {}
+    slices: tuple[str, ...] = ()
+    expect: Expected
+
+
+def scenarios() -> dict[str, Scenario]:
+    """Every scenario, by the name of its file."""
+    return {path.stem: Scenario.model_validate(yaml.safe_load(path.read_text())) for path in SCENARIOS.glob("*.yaml")}
+
+
+def write_pack(root: Path) -> pd.DataFrame:
+    """An utterance of each kind, labelled."""
+    rows = []
+    for number, kind in enumerate(KINDS):
+        level = np.full(int(WORDS_SAID * WORD_S * RATE_HZ), number / 100, dtype=np.float32)
+        (root / f"{number}.wav").write_bytes(wav(level))
+        accent, noise = kind.split()
+        text = " ".join([WORDS[number]] * WORDS_SAID)
+        rows.append({"path": f"{number}.wav", "text": text, "accent": accent, "noise": noise})
+    return pd.DataFrame(rows)
+
+
+class Drill:
+    """A family with a stable bundle and a candidate that is staged, a gateway, and traffic.
+
+    Attributes:
+        summary: what the traffic came to, once the drill is over.
+        ended_s: when the canary step ended (seconds since the epoch).
+    """
+
+    def __init__(self, root: Path, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.family = TinyFamily(root)
+        self.context = self.family.context
+        runtime: dict[str, Any] = {"by_level": True, **scenario.runtime}
+        stable = self._package("v1", runtime)
+        stable.promote()
+        self.stable = stable.bundle
+        candidate = runtime | scenario.candidate
+        if deaf_to := candidate.pop("deaf_to", ""):
+            words = list(WORDS)
+            words[KINDS.index(deaf_to)] = "mumble"
+            candidate["words"] = words
+        self.candidate = self._package("v2", candidate)
+        self.pack = write_pack(root)
+        self.plan = CanaryPlan(
+            metrics=scenario.metrics, slices=scenario.slices, deadline_s=150, min_sessions=12, stale_after_s=30,
+            routable=("device", "codec", "tenant"), stages=scenario.stages, weights={"wide": 0.5, "shadow": 1.0},
+            caps={"utterances": 5, "words": 40},
+        )  # fmt: skip
+        self.summary = TrafficSummary()
+        self.ended_s = 0.0
+        self._over = threading.Event()
+
+    def _package(self, version: str, runtime: dict[str, Any]) -> Packaged:
+        return self.family.package(version, " ".join(WORDS), runtime=runtime)
+
+    @contextmanager
+    def gateway(self) -> Iterator[RunningGateway]:
+        """The gateway, which would plant what `faults.yaml` says."""
+        options = ("--plant", str(self.family.root / "faults.yaml"))
+        with start_gateway(self.family.home, families=(FAMILY,), command=GATEWAY, options=options) as gateway:
+            yield gateway
+
+    def canary(self) -> CanaryReport:
+        """The canary step, as a release runs it, with its fault planted while it runs; the report that it wrote."""
+        with self.gateway() as gateway:
+            playing = threading.Thread(target=self._play, args=(gateway.base_url,))
+            planting = threading.Timer(HEALTHY_S, self._plant)
+            playing.start()
+            planting.start()
+            try:
+                report = self._step()
+                self.ended_s = time.time()
+                time.sleep(HEALTHY_S)
+            finally:
+                planting.cancel()
+                self._over.set()
+                playing.join()
+        return report
+
+    def _step(self) -> CanaryReport:
+        base = self.context.settings.policy(FAMILY)
+        policy: FamilyPolicy = base.model_copy(update={"canary": self.plan, "high_risk_slices": ()})
+        digest, replayed = put(self.context, policy, base)
+        ledger, release = self.context.ledger(FAMILY), self.candidate.release
+        for step, outputs in (("capture", {"policy": digest}), ("stage", {"replay_report": replayed})):
+            ledger.append(step, "complete", at=self.context.timestamp(), release=release, outputs=outputs)
+        with suppress(Stopped):
+            canary.canary(
+                self.context, FAMILY, {"policy": digest, "release": release}, {"bundle": self.candidate.bundle},
+                {"replay_report": replayed},
+            )  # fmt: skip
+        event = [event for event in ledger.events() if event.step == "canary" and event.outputs][-1]
+        return get_document(self.context.store, CanaryReport, event.outputs["canary_report"])
+
+    def _plant(self) -> None:
+        faults = [{"bundle": self.candidate.bundle, **fault} for fault in self.scenario.plant]
+        fresh = self.family.root / "faults.new"
+        fresh.write_text(yaml.safe_dump(faults))
+        os.replace(fresh, self.family.root / "faults.yaml")
+
+    def _play(self, url: str) -> None:
+        self.summary = play(
+            url, family=FAMILY, utterances=self.pack, root=self.family.root, api_key=self.family.api_key,
+            count_errors=count_errors("none"), concurrency=8, cadence=3.0, seed=11, stop=self._over,
+            habits=Habits(stream=self.scenario.streams, retries=3),
+        )  # fmt: skip
+
+    # ---- what came of it ----------------------------------------------------------------------------------------
+    @property
+    def table(self) -> RouteTable:
+        """The route table now."""
+        table = pointer.current(self.context, FAMILY).table
+        assert table is not None
+        return table
+
+    def routed_back(self) -> tuple[str, ...]:
+        """Slices that went back to stable while the canary went on."""
+        events = [event for event in self.context.ledger(FAMILY).events() if event.step == "canary_slices"]
+        return tuple(str(name) for event in events for name in event.data["slices"])  # type: ignore[union-attr]
+
+    def answered_after(self) -> set[Digest]:
+        """Bundles that did any work, for users or as copies, once the gateway served what the step had decided."""
+        rows = read(self.family.home / "telemetry", FAMILY, self.ended_s)
+        settled = rows[rows["route_version"] == self.table.version]
+        return set(settled["bundle"])
