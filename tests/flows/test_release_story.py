@@ -35,6 +35,8 @@ from tests.flows.release_project import (
     status,
 )
 
+pytestmark = pytest.mark.timeout(900)  # two whole releases with their canaries, on a machine that may be busy
+
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
 
