@@ -57,11 +57,14 @@ lint: install  ## style, types, import contracts, lock, secrets
 	python scripts/check_repository.py
 
 test: lint browser postgres promtool train  ## everything that must hold, in at most 15 minutes on 2 cores
-	pytest --ignore tests/crash --ignore tests/flows/test_release_s3.py
+	pytest --ignore tests/crash --ignore tests/drills --ignore tests/flows/test_release_s3.py
 
 test-crash: install train  ## releases killed everywhere and on a bucket, bits flipped, races (INSTANTS=100 ROUNDS=200 MINUTES=30)
 	CRASH_INSTANTS=$(INSTANTS) CRASH_ROUNDS=$(ROUNDS) CRASH_MINUTES=$(MINUTES) \
 	  pytest tests/crash tests/flows/test_release_s3.py
+
+drills: install train  ## inject faults into a running system, each must end in the right action (docs/drills.md)
+	pytest tests/drills
 
 bench: install  ## measure speed and error rates; figures to stdout (BENCH="--json": one object a line)
 	@python -m benchmarks $(BENCH)
@@ -72,4 +75,4 @@ image-check:  ## the steps of the Containerfile, in a clean root, without a cont
 clean: down  ## remove what was made (the environment and the trained candidates stay)
 	rm -rf .soundcheck .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help install lock train packs push release release-en down browser postgres promtool lint test test-crash bench image-check clean
+.PHONY: help install lock train packs push release release-en down browser postgres promtool lint test test-crash drills bench image-check clean

@@ -62,7 +62,7 @@ def _params(**changes: Any) -> dict[str, Any]:
     family["canary"]["metrics"]["latency_ms"].update({"budget": 20_000, "quantile": 0.5})  # settles within few sessions
     family["canary"]["metrics"]["wer"]["margin"] = 0.5
     family["canary"]["slices"] = []
-    family["staging"] = {"requests": 12, "golden_fixtures": 4}
+    family["staging"] = {"requests": 12, "golden_fixtures": 4, "soak_requests": 0, "long_audio_s": 5}
     family.update(changes)
     return params
 

@@ -38,7 +38,7 @@ from tests.flows.release_project import FAMILY, context_of, make_project, soundc
 
 QUICK: dict[str, Any] = {
     "statistics": {"replicates": 200, "stream_utterances": 24, "timed_utterances": 8},
-    "staging": {"golden_fixtures": 2},
+    "staging": {"golden_fixtures": 2, "soak_requests": 0},
 }
 
 

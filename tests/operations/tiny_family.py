@@ -60,11 +60,16 @@ class TinyFamily:
         payload: Mapping[str, bytes] | None = None,
     ) -> Packaged:  # fmt: skip
         """Package a bundle that says these words, or as `runtime` has it; `payload` are files over its own."""
-        engine = {"engine": "tiny", "words": words.split(), "marker": str(self.root / f"{version}.crashed")}
-        said = " ".join((words.split() * 2)[:2])
-        fixture = GoldenFixture(fixture_id="one", audio="one.wav", text=said)
+        engine: dict[str, Any] = {
+            "engine": "tiny",
+            "words": words.split(),
+            "marker": str(self.root / f"{version}.crashed"),
+        }
+        engine |= runtime or {}
+        first, second, *_ = [engine["words"][0]] * 2 if engine.get("by_level") else engine["words"] * 2
+        fixture = GoldenFixture(fixture_id="one", audio="one.wav", text=f"{first} {second}")
         own = {
-            "runtime.json": json.dumps(engine | dict(runtime or {})).encode(),
+            "runtime.json": json.dumps(engine).encode(),
             "feature_contract.json": CONTRACT.canonical(),
         }
         return Packaged(
