@@ -59,7 +59,8 @@ class Sessions:
             return None
         rows = self._waiting[0] if len(self._waiting) == 1 else pd.concat(self._waiting, ignore_index=True)
         if self._entered:
-            rows = rows[~rows["session_id"].isin(self._entered).to_numpy()]
+            # Asked one by one: an index of all that ever entered would be built at each look.
+            rows = rows[[name not in self._entered for name in rows["session_id"]]]
         codes, names = pd.factorize(rows["session_id"], sort=True)
         times = rows["timestamp"].to_numpy(dtype=np.float64)
         order = np.lexsort((times, codes))
