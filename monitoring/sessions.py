@@ -60,7 +60,7 @@ class Sessions:
         rows = self._waiting[0] if len(self._waiting) == 1 else pd.concat(self._waiting, ignore_index=True)
         if self._entered:
             # Asked one by one: an index of all that ever entered would be built at each look.
-            rows = rows[[name not in self._entered for name in rows["session_id"]]]
+            rows = rows[np.array([name not in self._entered for name in rows["session_id"]], dtype=bool)]
         codes, names = pd.factorize(rows["session_id"], sort=True)
         times = rows["timestamp"].to_numpy(dtype=np.float64)
         order = np.lexsort((times, codes))
