@@ -7,8 +7,8 @@ Invariants: a probe sends counts afterwards, never text (R7.8).
 from __future__ import annotations
 
 import threading
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, cast
 
 from contracts.errors import DependencyFailed
 from operations.context import Context
@@ -42,9 +42,11 @@ def play(
     seed: int,
     rate_per_s: float | None = None,
     habits: Habits | None = None,
+    probes: bool = True,
     stop: threading.Event | None = None,
 ) -> dict[str, Any]:
-    """Play sessions for so long; the summary by name."""
+    """Play sessions for so long, in the family's languages unless `habits` names others; the summary by name."""
+    from serving.traffic import Habits
     from serving.traffic import play as play_sessions
 
     url = addresses(context.home).gateway
@@ -52,6 +54,8 @@ def play(
         raise DependencyFailed(
             "the gateway is away", where="HOME/run/stack.json", expected="a running gateway", next_step="soundcheck up"
         )
+    policy, habits = context.settings.policy(family), habits or Habits()
+    languages = habits.languages or tuple(str(one) for one in cast(list[object], policy.registry.get("languages", [])))
     pack = required_packs(context, family)[0]
     summary = play_sessions(
         url,
@@ -62,10 +66,11 @@ def play(
         seconds=seconds,
         concurrency=concurrency,
         rate_per_s=rate_per_s,
-        habits=habits,
+        habits=replace(habits, languages=languages),
+        probe=probes,
         cadence=cadence,
         seed=seed,
-        count_errors=count_errors(context.settings.policy(family).normalizer),
+        count_errors=count_errors(policy.normalizer),
         stop=stop,
         on_progress=lambda made, done: context.progress(
             f"traffic, % of time ({made:,} requests)", int(100 * done), 100

@@ -40,11 +40,13 @@ def check_rate(rate_hz: int, contract: FeatureContract) -> None:
     """Refuse a rate the contract does not name (R6.2)."""
     if rate_hz not in contract.accepted_rates_hz:
         accepted = ", ".join(str(rate) for rate in contract.accepted_rates_hz)
-        raise ServingFailure(
+        failure = ServingFailure(
             "unsupported_rate",
             f"the audio has {rate_hz} Hz; this model accepts {accepted} Hz: resample it before sending",
             param="file",
         )
+        failure.sent_rate_hz = rate_hz
+        raise failure
 
 
 def _quality(contract: FeatureContract) -> str:

@@ -332,4 +332,5 @@ class Desk:
         """Record a call that was refused or failed after it was routed."""
         call.worker_died += failure.worker_died
         call.retries += failure.retries
+        call.sent_rate_hz = call.sent_rate_hz or failure.sent_rate_hz
         self.record(call, status=STATUS[failure.code], error_code=failure.code)

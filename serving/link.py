@@ -34,6 +34,7 @@ class ServingFailure(Exception):
     Attributes:
         retry_after_s: when to try again, as far as the queue's length tells; None where nothing is known.
         worker_died, retries: worker processes that died over the request, times that it was tried again.
+        sent_rate_hz: the rate that was refused; 0 where another thing was.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class ServingFailure(Exception):
         self.retry_after_s = retry_after_s
         self.worker_died = 0
         self.retries = 0
+        self.sent_rate_hz = 0
         super().__init__(f"{code}: {message}")
 
 

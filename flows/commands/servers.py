@@ -100,6 +100,8 @@ def _shares(_context: object, _parameter: object, given: tuple[str, ...]) -> dic
 @click.option("--delay-ms", type=float, default=0.0, show_default=True, help="Mean lateness of a phone's frames.")
 @click.option("--leave", type=float, default=0.0, show_default=True, help="Share of streams dropped midway.")
 @click.option("--retries", type=int, default=2, show_default=True, help="Tries more while the server is busy.")
+@click.option("--probes/--no-probes", default=True, show_default=True,
+              help="Labelled probes, whose word errors are told; else users, of whom nothing is known.")  # fmt: skip
 @click.option("--event", "events", multiple=True, callback=_shares, metavar="KIND=SHARE",
               help="Answers after which the client tells this, as correction=0.05 (may be repeated).")  # fmt: skip
 @click.option("--plant", "plants", multiple=True, callback=_shares, metavar="FAULT=SHARE",
@@ -107,7 +109,7 @@ def _shares(_context: object, _parameter: object, given: tuple[str, ...]) -> dic
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 def traffic(
     family: str, seconds: float, concurrency: int, rate: float | None, cadence: float, seed: int, as_json: bool,
-    streams: float, **habits: Any,
+    streams: float, probes: bool, **habits: Any,
 ) -> None:  # fmt: skip
     """Play the family's eval pack through the gateway as labelled probes, over HTTP and WebSocket.
 
@@ -124,7 +126,7 @@ def traffic(
         context.settings.policy(family)
         summary = play(
             context, family, seconds=seconds, concurrency=concurrency, rate_per_s=rate, cadence=cadence, seed=seed,
-            habits=wanted,
+            habits=wanted, probes=probes,
         )  # fmt: skip
     if as_json:
         say(summary)

@@ -194,6 +194,14 @@ class Drill:
         events = [event for event in self.context.ledger(FAMILY).events() if event.step == "canary_slices"]
         return tuple(str(name) for event in events for name in event.data["slices"])  # type: ignore[union-attr]
 
+    def cost_per_answer(self) -> tuple[float, float]:
+        """US dollars of compute an answer, copies included: while the canary was on the table, and afterwards."""
+        rows = read(self.family.home / "telemetry", FAMILY)
+        after = rows["route_version"] == self.table.version
+        on = rows["route_version"].isin(set(rows.loc[rows["arm"] != "stable", "route_version"]))
+        costs = [part["cost_usd"].sum() / (part["arm"] != "shadow").sum() for part in (rows[on], rows[after])]
+        return float(costs[0]), float(costs[1])
+
     def answered_after(self) -> set[Digest]:
         """Bundles that did any work, for users or as copies, once the gateway served what the step had decided."""
         rows = read(self.family.home / "telemetry", FAMILY, self.ended_s)

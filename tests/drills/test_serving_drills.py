@@ -20,6 +20,7 @@ from operations.gate import Stopped
 from operations.traffic import count_errors
 from registry.documents import get_document
 from serving.client import start_gateway
+from serving.telemetry import read
 from serving.traffic import Habits, play
 from serving.traffic.playing import WRONG_RATE_HZ
 from speech.front_end import FrontEndConfig
@@ -49,6 +50,9 @@ def test_a_canary_ends_in_the_right_action(name: str, tmp_path: Path) -> None:
         assert "worse" not in states, said
     if expected.decision == "partial_rollback":
         assert drill.routed_back() == expected.slices
+    if scenario.stages == ("shadow",):
+        during, after = drill.cost_per_answer()
+        assert during > 2 * after > 0
     _nobody_noticed(drill, scenario)
 
 
@@ -102,6 +106,9 @@ def test_a_front_end_at_12_khz_stops_before_any_canary(tmp_path: Path, monkeypat
         assert set(summary.bundles) == {stable.bundle}
         assert summary.errors == 0
         assert pointer.current(context, FAMILY).table == before
+    rows = read(family.home / "telemetry", FAMILY)
+    refused = rows[rows["error_code"] == expected.refusal]
+    assert set(zip(refused["device"], refused["sent_rate_hz"], strict=True)) == {("phone", WRONG_RATE_HZ)}
 
 
 def patient(policy: FamilyPolicy) -> FamilyPolicy:
