@@ -33,6 +33,9 @@ V1 = Path("candidates") / FAMILY / "v1"
         (["pack", "build", "no-such-pack"], 2, ["there is no builder for this pack", "english-human"]),
         (["approve", FAMILY, "--key", "anna", "--evidence", "0" * 64, "--decision", "promote"], 2,
          ["no release of this family asks for that approval", "nothing waits for approval"]),
+        (["traffic", FAMILY, "--plant", "thunder=1"], 2, ["cannot be planted in clients", "silence or wrong_rate"]),
+        (["traffic", FAMILY, "--event", "correction=often"], 2, ["'correction=often' is not NAME=SHARE"]),
+        (["traffic", FAMILY, "--leave", "2"], 2, ["a share is not between 0 and 1", "where: leave"]),
         (["no-such-command"], 2, ["No such command"]),
     ],
 )  # fmt: skip
