@@ -24,6 +24,7 @@ _LIMITS = {
     "safety.max_hallucinating_clips",
     "safety.max_redaction_leaks",
     "staging.golden_max_word_edits",
+    "staging.max_growth_mb_per_1000",
     "canary.metrics[].margin",
 }
 """A rise lets more through; so do all of `serving`. One that is not set holds nobody."""
@@ -36,6 +37,8 @@ _DEMANDS = {
     "high_risk_slices[]",
     "staging.requests",
     "staging.golden_fixtures",
+    "staging.soak_requests",
+    "staging.long_audio_s",
     "canary.metrics[]",
     "canary.slices[]",
     "canary.min_sessions",
