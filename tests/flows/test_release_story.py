@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
+from contracts.bundle import BundleManifest
 from operations import pointer
 from operations.approve import waiting_evidence
 from operations.release import STEPS
 from operations.stack import addresses, running
+from registry.documents import get_document
+from tests.flows import planted
 from tests.flows.release_project import (
     FAMILY,
     Company,
@@ -43,7 +47,8 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 
 @pytest.fixture(scope="module")
 def released(served: Path) -> Path:
-    """v1 is stable, approved by a signature from the terminal."""
+    """v1 is stable, approved by a signature from the terminal; the pack that judged it is private."""
+    planted.plant(served / "data" / "packs" / "commands")
     with Company(served, sign_with="anna"):
         answer = soundcheck(served, "release", FAMILY, "--candidate", "v1")
     assert answer.returncode == 0, answer.stdout + answer.stderr
@@ -201,7 +206,9 @@ def test_an_openai_client_is_answered_by_the_stable_bundle(twice: Path) -> None:
     client = OpenAI(base_url=f"{addresses(twice / '.soundcheck').gateway}/v1", api_key=key)
     clip = next((twice / "data" / "packs" / "commands" / "audio").glob("*.wav"))
     with clip.open("rb") as audio:
-        answer = client.audio.transcriptions.with_raw_response.create(model=FAMILY, file=audio)
+        answer = client.audio.transcriptions.with_raw_response.create(
+            model=FAMILY, file=(planted.FILE_NAME, audio), extra_headers={"X-Soundcheck-Session": planted.SESSION}
+        )
     assert answer.headers["x-soundcheck-bundle"] == status(twice)["stable"]["bundle"]
     assert isinstance(answer.parse().text, str)
 
@@ -281,3 +288,22 @@ def test_stable_scored_again_is_as_it_was_released(twice: Path) -> None:
     answer = soundcheck(twice, "drift", FAMILY)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "every count equal" in answer.stdout
+
+
+def test_fault_62_after_the_whole_story_nothing_private_is_in_any_file_below_home(twice: Path) -> None:
+    """Databases of MLflow and Prefect with their write-ahead logs, artifacts, logs, telemetry, reports, store."""
+    home, context = twice / ".soundcheck", context_of(twice)
+    bundles = [row["bundle"] for row in status(twice)["history"]]
+    for place in ("prefect", "mlflow", "telemetry", "run", "reports", "store"):
+        assert planted.holds(home / place, bundles[0]), f"{place}: what is there cannot be found"
+    manifests = [get_document(context.store, BundleManifest, bundle) for bundle in sorted(set(bundles))]
+    entries = [entry for manifest in manifests for entry in manifest.files.items()]
+    golden = {entry.sha256 for name, entry in entries if name.startswith("golden/audio/")}
+    secrets = planted.secrets(home / "keys")
+    assert {"anna.key", "builder.key", "demo.api"} <= secrets.keys()
+    pack_root = twice / "data" / "packs" / "commands"
+    search = partial(planted.search, kept=frozenset(golden), secrets=secrets, pack_root=pack_root)
+    assert {"a plant", "the voice of"} <= {what.split(": ")[1][:12].strip() for what in search(pack_root).found}
+    searched = search(home)
+    assert searched.found == {}
+    assert searched.read["mlflow"] > 100_000 < searched.read["prefect"]
