@@ -37,6 +37,7 @@ COMMANDS = {
     "judge": "evaluate",
     "replay": "evaluate",
     "drift": "evaluate",
+    "incident": "incident",
     "up": "servers",
     "down": "servers",
     "serve": "servers",

@@ -1,9 +1,9 @@
 """Who is hurt: scope and blast radius of an incident.
 
 Boundary: pure; a prepared table of telemetry in.
-Invariants: a request is harmed where the server failed it, it was slow, its answer had a private run, or the user said
-so (corrected, interrupted, left, heard a gap, wrote to support); groups under `smallest` sessions are counted and not
-shown; an error code that the API does not have is `other`.
+Invariants: a request is harmed where the server failed it, it was slow, kept changing, its answer had a private run, or
+the user said so (corrected, interrupted, left, heard a gap, wrote to support); groups under `smallest` sessions are
+counted and not shown; an error code that the API does not have is `other`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ def impact(table: Table, name: Callable[[str, str], str], *, smallest: int, allo
     suppressed = 0
     for label in LABELS:
         codes, values = table.labels[label]
+        if len(values) == 1:
+            continue  # that is the whole
         sessions = _sessions(table, codes, now, len(values))
         left_out = small_groups(sessions, smallest)
         suppressed += len(left_out)
@@ -99,7 +101,8 @@ def _is_digest(text: str) -> bool:
 
 
 def _harms(table: Table, now: npt.NDArray[np.bool_]) -> dict[str, int]:
-    kinds = {"failed": "failure_rate", "slow": "slow_rate", "private": "privacy_rate", "worker_died": "worker_deaths"}
+    kinds = {"failed": "failure_rate", "slow": "slow_rate", "rewritten": "rewritten", "private": "privacy_rate"}
+    kinds |= {"worker_died": "worker_deaths"}
     kinds |= {source: name for name, source in EVENTS.items()}
     counted = {kind: int((table.measures[name][0][now] > 0).sum()) for kind, name in kinds.items()}
     return {kind: count for kind, count in counted.items() if count}

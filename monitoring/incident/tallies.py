@@ -32,6 +32,8 @@ EVENTS: Mapping[str, str] = {
     "underrun_rate": "underruns", "support_ticket_rate": "support_tickets",
 }  # fmt: skip
 CLIENT_LEFT = 499
+REWRITTEN = 0.3
+"""Share of the words shown in partials above which a caption is unreadable."""
 UNLABELLED = frozenset({"none", "nan", "None"})
 """What stands where a request has no such label."""
 COLUMNS = (
@@ -122,6 +124,7 @@ def _measures(
         "slow_rate": (slow, answered),
         "tail_rate": (tail, answered),
         "late_partial_rate": (_over(partial, _usual(partial, side)), (~np.isnan(partial)).astype(float)),
+        "rewritten": (_rewritten(rows), one),
         "churn": _ratio(column(rows, "unstable_words"), column(rows, "partial_words")),
         "wer": _ratio(column(rows, "errors"), words),
         "confidence": _ratio(confidence, np.where(np.isnan(confidence), 0.0, 1.0)),
@@ -137,7 +140,7 @@ def _measures(
         **{name: (count, one) for name, count in told.items()},
         **_stages(rows, latency, answered),
     }
-    harmed = (failed > 0) | (slow > 0) | (private > 0) | (sum(told.values()) > 0)
+    harmed = (failed > 0) | (slow > 0) | (private > 0) | (measures["rewritten"][0] > 0) | (sum(told.values()) > 0)
     return measures, np.asarray(harmed, dtype=bool)
 
 
@@ -149,6 +152,12 @@ def _stages(rows: pd.DataFrame, latency: Floats, answered: Floats) -> dict[str, 
     rest = np.clip(np.nan_to_num(latency) - sum(spent.values()), 0.0, None)
     stages = {f"stage.{name}": (taken * answered, answered) for name, taken in spent.items()}
     return {**stages, "stage.gateway": (rest * whole * answered, whole * answered)}
+
+
+def _rewritten(rows: pd.DataFrame) -> Floats:
+    """Streams whose captions kept changing: more than REWRITTEN of the words shown were taken back."""
+    shown = np.nan_to_num(column(rows, "partial_words"))
+    return ((np.nan_to_num(column(rows, "unstable_words")) > REWRITTEN * shown) & (shown > 0)).astype(float)
 
 
 def _usual(values: Floats, side: Codes) -> float:
@@ -183,6 +192,8 @@ def tally(cells: Cells, name: Callable[[str, str], str], *, smallest: int) -> Ta
     found: dict[str, dict[str, dict[str, Tally]]] = {side: {} for side in SIDES}
     for label in (OVERALL, *LABELS):
         codes, values = cells.labels[label]
+        if label != OVERALL and len(values) == 1:
+            continue  # that is the whole
         sums = _sums(cells, codes, len(values))
         least = 1 if label == OVERALL else smallest
         left_out = small_groups(sums.sessions.max(axis=0), least)
@@ -242,6 +253,11 @@ def _compact(parts: Sequence[Codes]) -> tuple[Codes, Codes]:
     return combined, first.astype(np.int64)
 
 
+def _bins(places: Codes, values: Floats, size: int) -> Floats:
+    """Sums of `values` by place."""
+    return np.asarray(np.bincount(places, weights=values, minlength=size), dtype=np.float64)
+
+
 def cells_of(table: Table) -> Cells:
     """Sum a table by session, side and labels."""
     cell, first = _compact([table.side, table.session, *(codes for codes, _ in table.labels.values())])
@@ -252,7 +268,7 @@ def cells_of(table: Table) -> Cells:
 
     def total(values: Floats) -> Floats:
         if id(values) not in summed:  # denominators are shared by many metrics
-            summed[id(values)] = np.bincount(cell, weights=values, minlength=size)
+            summed[id(values)] = _bins(cell, values, size)
         return summed[id(values)]
 
     measures = {name: (total(n), total(d)) for name, (n, d) in table.measures.items()}
@@ -285,10 +301,10 @@ def _sums(cells: Cells, codes: Codes, places: int) -> _Sums:
 
     def of_unit(values: Floats) -> Floats:
         values = values if all_known else values[known]
-        return values if alone else np.bincount(unit, weights=values, minlength=size)
+        return values if alone else _bins(unit, values, size)
 
     def summed(values: Floats) -> Floats:
-        return np.bincount(owner, weights=values, minlength=groups).reshape(len(SIDES), places)
+        return _bins(owner, values, groups).reshape(len(SIDES), places)
 
     once: dict[int, tuple[Floats, Floats, Floats]] = {}
     moments = {}
