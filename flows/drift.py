@@ -1,6 +1,6 @@
-"""The drift flow: stable is scored again on its packs and compared with what it scored when it was released.
+"""The drift flow: stable is scored again on its packs, and its traffic is compared with what it was.
 
-Boundary: Prefect over operations/drift.py.
+Boundary: Prefect over tasks/drift.py. `prefect.yaml` runs it daily.
 """
 
 from __future__ import annotations
@@ -8,25 +8,22 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact
 from prefect.states import Completed, Failed
 
 from contracts.errors import SoundcheckError
 from contracts.verdict import Value
 from flows.parameters import Family
 from flows.wiring import open_context
-from operations.drift import drift as operation
+from tasks import drift as task
 
 
 @flow(name="drift", flow_run_name="drift {family}", persist_result=False)
 def drift(family: Family) -> Any:
-    """Did the environment change under the stable bundle of a family?"""
-    name = Family(family).value
+    """Did the environment or the traffic change under the stable bundle of a family?"""
     try:
-        report = operation(open_context(), name)
+        found = task.evaluate(open_context(), Family(family).value)
     except SoundcheckError as error:
         return Failed(message=error.what, data=error)
-    lines = "\n".join(f"- {reason}" for reason in report.verdict.reasons)
-    create_markdown_artifact(key=f"{name}-drift", markdown=f"**{report.verdict.value.value}**\n\n{lines}\n")
-    state = Completed if report.verdict.value == Value.PASS else Failed
-    return state(message="; ".join(report.verdict.reasons[:2]))
+    state = Completed if found.verdict.value == Value.PASS else Failed
+    said = "; ".join(found.verdict.reasons[:2])
+    return state(message=said if found.outcome == "nothing" else f"{found.outcome}: {said}")

@@ -1,69 +1,142 @@
-"""Drift re-evaluation: the stable bundle is scored again on its packs; nothing but the environment can have changed.
+"""Drift re-evaluation: stable is scored again on its packs, and what telemetry says of traffic is compared with before.
 
-Boundary: runs the stable payload; writes one document and one ledger event.
-Invariants: a pack that changed since the release is said and is not compared; equal counts are the only Pass.
+Boundary: runs the stable payload; reads telemetry; writes two documents, one ledger event, and the page below
+HOME/drift/FAMILY. monitoring/drift judges.
+Invariants: a pack that changed since the release is said and is not compared; equal counts are the only Pass of the
+scores; without enough telemetry nothing is said of traffic, and the evaluation says so.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, time
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import ValidationError
 
 from contracts.bundle import BundleManifest
 from contracts.digest import Digest
-from contracts.errors import Refused
+from contracts.drift import DriftEvaluation, DriftSettings, Expectation, PackCoverage, QualityEstimate
+from contracts.errors import Refused, WrongCall
+from contracts.feature_contract import FeatureContract
 from contracts.policy import FamilyPolicy
 from contracts.reports import Count, DriftReport, ScoreReport, WordCounts
 from contracts.verdict import Value, Verdict, worst
-from operations import pointer, shards
+from operations import drift_windows, pointer, shards
 from operations.context import Context, put
 from operations.packs import required_packs
 from operations.payload import materialise
+from operations.register import front_end_drift
 from operations.score import hear_packs
 from registry.documents import get_document
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from evalpacks.pack import Pack
 
+SECTION = "drift"
+VALIDATED_ROWS = 5_000
+"""The newest rows of telemetry that Great Expectations looks at."""
+_MOVES = ("promote", "rollback")
 
-def drift(context: Context, family: str) -> DriftReport:
-    """Score stable again and compare it with the report that is in its bundle."""
-    stable = pointer.current(context, family).stable
-    if stable is None:
-        raise Refused("the family has no stable bundle", where=family, next_step=f"soundcheck release {family}")
-    policy = context.settings.policy(family)
-    manifest = get_document(context.store, BundleManifest, stable)
-    released = get_document(context.store, ScoreReport, manifest.files["reports/quality.json"].sha256)
-    packs = required_packs(context, family)
-    measured = _measure(context, stable, manifest, packs, policy)
-    keys = [f"{pack.name}/overall" for pack in packs]
-    report = DriftReport(
-        family=family,
-        bundle=stable,
-        released={key: _count(released.words[key]) for key in keys if key in released.words},
-        measured={key: _count(measured.words[key]) for key in keys},
-        verdict=worst(_compare(pack, released, measured) for pack in packs),
-    )
-    (digest,) = put(context, report)
+
+class Stable(NamedTuple):
+    """The stable bundle that is looked at: its manifest, the report it was released on, the family's packs."""
+
+    bundle: Digest
+    manifest: BundleManifest
+    released: ScoreReport
+    packs: list[Pack]
+
+
+def settings_of(context: Context, family: str, window_h: int | None = None) -> DriftSettings:
+    """The family's section of `drift` in params.yaml over that of `defaults`; WrongCall for a wrong value."""
+    section: dict[str, Any] = context.settings.params.get(SECTION) or {}
+    merged = {**(section.get("defaults") or {}), **((section.get("families") or {}).get(family) or {})}
+    try:
+        return DriftSettings.model_validate(merged | ({"window_h": window_h} if window_h else {}))
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        raise WrongCall(
+            "params.yaml has a wrong value",
+            where=f"{SECTION}.{family}.{'.'.join(str(part) for part in first['loc'])}",
+            got=first["msg"],
+            next_step="correct it; contracts/drift.py says what is allowed",
+        ) from None
+
+
+def drift(context: Context, family: str, *, window_h: int | None = None) -> DriftEvaluation:
+    """Score stable again, look at its traffic, and say what to do.
+
+    Raises Refused without a stable bundle, WrongCall for a wrong section of params.yaml, Corrupt for telemetry that
+    cannot be read.
+    """
+    context.settings.policy(family)
+    settings = settings_of(context, family, window_h)
+    stable = _stable(context, family)
+    rescored = _rescore(context, family, stable)
+    (report,) = put(context, rescored)
+    evaluation = _evaluate(context, family, settings, stable, rescored, report)
+    (digest,) = put(context, evaluation)
     context.ledger(family).append(
-        "drift", "complete", at=context.timestamp(), inputs={"bundle": stable}, outputs={"drift_report": digest},
-        data={"verdict": report.verdict.value.value},
+        "drift", "complete", at=context.timestamp(), inputs={"bundle": stable.bundle},
+        outputs={"drift_report": report, "drift_evaluation": digest},
+        data={"verdict": evaluation.verdict.value.value, "outcome": evaluation.outcome},
     )  # fmt: skip
-    return report
+    _show(context, evaluation)
+    return evaluation
 
 
-def _measure(
-    context: Context, stable: Digest, manifest: BundleManifest, packs: list[Pack], policy: FamilyPolicy
-) -> ScoreReport:
+def page_path(context: Context, family: str) -> Path:
+    """Where the newest page of a family lies."""
+    return context.home / "drift" / family / "index.html"
+
+
+def _show(context: Context, evaluation: DriftEvaluation) -> None:
+    from pages.drift import render
+
+    path = page_path(context, evaluation.family)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render(evaluation), encoding="utf-8")
+
+
+def _stable(context: Context, family: str) -> Stable:
+    bundle = pointer.current(context, family).stable
+    if bundle is None:
+        raise Refused("the family has no stable bundle", where=family, next_step=f"soundcheck release {family}")
+    manifest = get_document(context.store, BundleManifest, bundle)
+    released = get_document(context.store, ScoreReport, manifest.files["reports/quality.json"].sha256)
+    return Stable(bundle, manifest, released, required_packs(context, family))
+
+
+# ---- the packs --------------------------------------------------------------------------------------------------
+def _rescore(context: Context, family: str, stable: Stable) -> DriftReport:
+    measured = _measure(context, stable, context.settings.policy(family))
+    keys = [f"{pack.name}/overall" for pack in stable.packs]
+    released = stable.released.words
+    return DriftReport(
+        family=family,
+        bundle=stable.bundle,
+        released={key: _count(released[key]) for key in keys if key in released},
+        measured={key: _count(measured.words[key]) for key in keys},
+        verdict=worst(_compare(pack, stable.released, measured) for pack in stable.packs),
+    )
+
+
+def _measure(context: Context, stable: Stable, policy: FamilyPolicy) -> ScoreReport:
     from evalpacks.scoring import score_report
 
+    manifest = stable.manifest
     materialise(context, manifest)
-    run = f"drift-{stable}"
+    run = f"drift-{stable.bundle}"
     shards.remove(context.settings, run)  # what was heard on another day says nothing of today
-    heard = hear_packs(context, run, [manifest.payload_digest], packs, shards.here(context.settings))
+    heard = hear_packs(context, run, [manifest.payload_digest], stable.packs, shards.here(context.settings))
     shards.remove(context.settings, run)
     return score_report(
         family=manifest.family, version=manifest.version, payload_digest=manifest.payload_digest, stable_payload=None,
-        packs=packs, candidate=heard[manifest.payload_digest], stable=None, policy=policy,
+        packs=stable.packs, candidate=heard[manifest.payload_digest], stable=None, policy=policy,
     )  # fmt: skip
 
 
@@ -89,3 +162,149 @@ def _compare(pack: Pack, released: ScoreReport, measured: ScoreReport) -> Verdic
 
 def _rate(count: Count) -> str:
     return f"{count.rate:.2%}" if count.rate is not None else "no rate"
+
+
+# ---- traffic ----------------------------------------------------------------------------------------------------
+def _evaluate(
+    context: Context, family: str, settings: DriftSettings, stable: Stable, rescored: DriftReport, report: Digest
+) -> DriftEvaluation:
+    from monitoring.drift import detection, outcome, population
+
+    now_s = context.now().timestamp()
+    table = drift_windows.sums(context, family, settings, until_s=now_s)
+    window_s = settings.window_h * detection.HOUR_S
+    last_s = float(table["window_s"].max()) if len(table) else 0.0
+    until_s = (last_s + window_s) if len(table) else now_s
+    found = detection.detect(
+        table, settings, from_s=_reference_s(table, settings, now_s), until_s=until_s,
+        promoted_s=_promoted_s(context, family, stable.bundle, now_s),
+    )  # fmt: skip
+    checks = (
+        population.scores_check(rescored.verdict),
+        population.front_end_check(_front_end(context, stable)),
+        _rates_check(context, stable, table[table["window_s"] == last_s]),
+    )
+    seen = outcome.Seen(
+        moved=found.moved, checks=checks, cause=population.cause(checks, found.moved),
+        coverage=_coverage(table, stable, settings, until_s), waiting=found.watch.waiting,
+        expectations=_expectations(context, family, now_s - window_s - drift_windows.SETTLED_S),
+    )  # fmt: skip
+    advice = outcome.advise(family, seen, settings)
+    verdict = worst((rescored.verdict, advice.verdict))
+    return DriftEvaluation(
+        family=family, bundle=stable.bundle, version=stable.manifest.version, at=context.timestamp(), rescored=report,
+        rescored_verdict=rescored.verdict, watch=found.watch, moved=found.moved, cause=seen.cause, checks=checks,
+        coverage=seen.coverage, quality=_quality(table, stable, found.watch.reference_until_s, until_s, settings),
+        telemetry_rows=_requests(table, until_s - window_s), expectations=tuple(seen.expectations),
+        outcome=advice.outcome, commands=advice.commands,
+        verdict=verdict.model_copy(update={"reasons": tuple(dict.fromkeys(advice.verdict.reasons + verdict.reasons))}),
+    )  # fmt: skip
+
+
+def _reference_s(table: pd.DataFrame, settings: DriftSettings, now_s: float) -> float:
+    """Where the reference of input signals begins: the first window that is known, or the day that was named."""
+    first = float(table["window_s"].min()) if len(table) else now_s
+    if settings.reference_from is None:
+        return first
+    return max(first, datetime.combine(settings.reference_from, time(), UTC).timestamp())
+
+
+def _promoted_s(context: Context, family: str, bundle: Digest, now_s: float) -> float:
+    """When stable became stable, by the ledger."""
+    for event in reversed(context.ledger(family).events()):
+        if event.step in _MOVES and event.outcome == "complete" and event.outputs.get("bundle") == bundle:
+            return datetime.fromisoformat(event.at).timestamp()
+    return now_s
+
+
+def _front_end(context: Context, stable: Stable) -> str | None:
+    payload = materialise(context, stable.manifest)
+    return front_end_drift(payload, _contract(context, stable))
+
+
+def _contract(context: Context, stable: Stable) -> FeatureContract:
+    path = materialise(context, stable.manifest) / "feature_contract.json"
+    return FeatureContract.parse(path.read_bytes(), where=path.name)
+
+
+def _rates_check(context: Context, stable: Stable, last: pd.DataFrame) -> Any:
+    from monitoring.drift import population
+
+    rates = {int(rate): float(count) for rate, count in _mix(last, "rate").items() if rate.isdecimal()}
+    refused = float(last.loc[(last["name"] == "refused_rate") & (last["slice"] == "overall"), "x"].sum())
+    return population.rates_check(rates, refused, _contract(context, stable))
+
+
+def _mix(table: pd.DataFrame, column: str) -> dict[str, float]:
+    """Requests by value of a label column."""
+    prefix = f"mix:{column}="
+    own = table[table["name"].str.startswith(prefix)]
+    return {str(name).removeprefix(prefix): float(count) for name, count in own.groupby("name")["x"].sum().items()}
+
+
+def _requests(table: pd.DataFrame, since_s: float) -> int:
+    own = table[(table["name"] == "requests") & (table["slice"] == "overall") & (table["window_s"] >= since_s)]
+    return int(own["x"].sum())
+
+
+def _bins(table: pd.DataFrame, name: str, since_s: float, until_s: float) -> Any:
+    """How many values fell into each bin of a histogram, over all of the traffic of some windows."""
+    import numpy as np
+
+    from monitoring.drift.signals import HISTOGRAMS
+
+    own = table[(table["name"] == name) & (table["slice"] == "overall") & (table["bin"] >= 0)]
+    own = own[(own["window_s"] >= since_s) & (own["window_s"] < until_s)]
+    return np.bincount(own["bin"].astype(int), own["n"], len(HISTOGRAMS[name].edges) - 1)
+
+
+def _coverage(table: pd.DataFrame, stable: Stable, settings: DriftSettings, until_s: float) -> PackCoverage:
+    """The last week of traffic beside the packs."""
+    from monitoring.drift import coverage
+    from monitoring.drift.signals import HISTOGRAMS
+
+    since_s = until_s - 7 * 24 * drift_windows.HOUR_S
+    week = table[table["window_s"] >= since_s]
+    unlabelled = ("none", "other", "0")
+    traffic = {
+        column: {value: count for value, count in _mix(week, column).items() if value not in unlabelled}
+        for column in (*settings.slices, "rate")
+    }
+    edges = HISTOGRAMS["duration"].edges
+    names = [f"{low:g}-{high:g}s" for low, high in pairwise(edges)]
+    traffic["duration"] = dict(zip(names, _bins(week, "duration", since_s, until_s).tolist(), strict=True))
+    packs: dict[str, dict[str, float]] = {}
+    for pack in stable.packs:
+        rows = pack.utterances
+        places = HISTOGRAMS["duration"].places(rows["duration_s"].to_numpy(dtype=float))
+        columns: dict[str, Any] = {name: rows[name] for name in (*settings.slices, "language") if name in rows.columns}
+        columns |= {"rate": rows["sample_rate_hz"], "duration": [names[place] for place in places]}
+        for column, values in columns.items():
+            counts = packs.setdefault(column, {})
+            for value in values:
+                counts[str(value)] = counts.get(str(value), 0.0) + 1
+    return coverage.coverage({name: counts for name, counts in traffic.items() if counts}, packs, settings)
+
+
+def _quality(
+    table: pd.DataFrame, stable: Stable, reference_until_s: float | None, until_s: float, settings: DriftSettings
+) -> QualityEstimate | None:
+    """The last window beside all windows of the reference."""
+    from monitoring.drift import quality
+
+    now = _bins(table, "confidence", until_s - settings.window_h * drift_windows.HOUR_S, until_s)
+    before = _bins(table, "confidence", 0.0, min(reference_until_s or 0.0, until_s))
+    return quality.estimate(stable.released.calibration, now, before)
+
+
+def _expectations(context: Context, family: str, since_s: float) -> tuple[Expectation, ...]:
+    """The expectations about telemetry that its newest rows do not meet (Great Expectations)."""
+    rows = drift_windows.newest_rows(context, family, since_s=since_s, most=VALIDATED_ROWS)
+    if rows.empty:
+        return ()
+    from evalpacks.expectations import failed_expectations
+    from monitoring.drift.expected import telemetry
+
+    frame = rows.rename(columns={"request_id": "utterance_id"})
+    failed = failed_expectations(frame, telemetry(family), where=f"telemetry of {family}")
+    return tuple(Expectation(expectation=one.expectation, column=one.column, rows=one.rows) for one in failed)

@@ -23,7 +23,7 @@ from contracts.policy import FamilyPolicy, Ports, ServingSettings, StoreSettings
 
 PARAMS = "params.yaml"
 _SECTIONS = (
-    {"corpus", "candidates", "quantized"}
+    {"corpus", "candidates", "quantized", "drift"}
     | {"store", "ports", "serving", "compute", "prices", "mlflow", "lineage", "telemetry"}
     | {"defaults", "families"}
 )  # fmt: skip

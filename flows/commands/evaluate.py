@@ -120,15 +120,29 @@ def replay(bundle: str, fixtures: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("family")
-def drift(family: str) -> None:
-    """Score the stable bundle again: did the environment change under it?"""
-    from flows.commands.shared import progress_bars
+@click.option("--json", "as_json", is_flag=True, help="The evaluation as JSON on stdout.")
+@click.option("--window", type=click.Choice(["6", "12", "24"]), default=None, metavar="HOURS",
+              help="Hours of a window (6, 12 or 24), in place of what params.yaml says.")  # fmt: skip
+def drift(family: str, as_json: bool, window: str | None) -> None:
+    """Did anything change under the stable bundle? Its packs are scored again, its traffic is compared with before.
+
+    Exit status 1 where something is found, or cannot be settled (docs/drift.md).
+    """
+    from flows.commands.shared import progress_bars, say
     from flows.wiring import open_context
     from operations.drift import drift as operation
+    from operations.drift import page_path
 
     with progress_bars() as progress:
-        report = operation(open_context(progress), family)
-    click.echo(report.verdict.value.value)
-    for reason in report.verdict.reasons:
-        click.echo(f"  {reason}")
-    raise SystemExit(int(report.verdict.value.value != "pass"))
+        context = open_context(progress)
+        found = operation(context, family, window_h=int(window) if window else None)
+    if as_json:
+        say(found.as_json())
+    else:
+        click.echo(f"{found.verdict.value.value}: {found.outcome.replace('_', ' ')}")
+        for reason in found.verdict.reasons:
+            click.echo(f"  {reason}")
+        for command in found.commands:
+            click.echo(f"  run: {command}")
+        click.echo(f"  page: {page_path(context, family)}")
+    raise SystemExit(int(found.verdict.value.value != "pass"))

@@ -1,0 +1,89 @@
+"""What to do about drift: nothing, a ticket, a slice or a pack, a page, or a rollback that a person decides on.
+
+Boundary: pure. Source: coverage 36, 37, 47 (lower-severity drift is a ticket, harm pages).
+Invariants: every outcome but `nothing` says why in sentences, the most urgent first; what stable makes of traffic that
+did not move is stable's own doing, and the only drift for which a rollback is recommended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from contracts.drift import Cause, DriftSettings, Expectation, Moved, Outcome, PackCoverage, PipelineCheck
+from contracts.verdict import Value, Verdict
+from monitoring.drift.coverage import needs_pack
+from monitoring.drift.signals import SIGNALS
+
+_OUTPUT = frozenset(signal.name for signal in SIGNALS if signal.kind == "output")
+_URGENCY: tuple[Outcome, ...] = ("nothing", "ticket", "propose_slice", "propose_pack", "page", "recommend_rollback")
+
+
+class Seen(NamedTuple):
+    """All that an outcome rests on."""
+
+    moved: Sequence[Moved]
+    checks: Sequence[PipelineCheck]
+    cause: Cause
+    coverage: PackCoverage
+    expectations: Sequence[Expectation]
+    waiting: Sequence[str] = ()
+
+
+class Advice(NamedTuple):
+    """The outcome, its verdict with reasons, and commands to begin with."""
+
+    outcome: Outcome
+    verdict: Verdict
+    commands: tuple[str, ...]
+
+
+def advise(family: str, seen: Seen, settings: DriftSettings) -> Advice:
+    """The most urgent of all that the findings ask for."""
+    asked = sorted(_asked(seen, settings), key=lambda one: -_URGENCY.index(one[0]))
+    outcome = asked[0][0] if asked else "nothing"
+    if not asked:
+        still = seen.waiting or ("no signal moved on any slice",)
+        return Advice(outcome, Verdict(value=Value.PASS, reasons=tuple(still)), ())
+    value = Value.FAIL if outcome in ("page", "recommend_rollback") else Value.INCONCLUSIVE
+    reasons = tuple(dict.fromkeys(reason for _, reason in asked))
+    return Advice(outcome, Verdict(value=value, reasons=reasons), _commands(family, outcome))
+
+
+def _asked(seen: Seen, settings: DriftSettings) -> list[tuple[Outcome, str]]:
+    asked: list[tuple[Outcome, str]] = []
+    asked += [("page", f"{check.name}: {check.says}") for check in seen.checks if check.same is False]
+    inputs_moved = any(one.signal not in _OUTPUT for one in seen.moved)
+    for one in seen.moved:
+        own_doing = one.signal in _OUTPUT and not inputs_moved and seen.cause == "population"
+        harm = one.worse and one.signal in settings.page_on and abs(one.change) >= 2 * one.margin
+        urgent: Outcome = "recommend_rollback" if own_doing else "page"
+        asked.append((urgent if harm else "ticket", in_words(one)))
+    lacking = seen.coverage.uncovered
+    if lacking:
+        proposed: Outcome = "propose_pack" if needs_pack(lacking) else "propose_slice"
+        asked += [(proposed, f"proposed: {text}") for text in seen.coverage.proposals]
+    asked += [
+        ("ticket", f"telemetry breaks {one.expectation} on {one.column} in {one.rows} rows")
+        for one in seen.expectations
+    ]
+    return asked
+
+
+def in_words(one: Moved) -> str:
+    """A finding as a sentence: what, where, from what to what, how sure."""
+    where = "" if one.slice == "overall" else f" on {one.slice}"
+    unit = "" if one.unit == "share" else f" {one.unit}"
+    figures = [f"{value:.1%}" if one.unit == "share" else f"{value:.4g}" for value in (one.before, one.now)]
+    bounds = [f"{value:+.1%}" if one.unit == "share" else f"{value:+.3g}" for value in (one.lower, one.upper)]
+    return f"{one.says}{where}: {figures[0]} -> {figures[1]}{unit} (change [{bounds[0]}, {bounds[1]}])"
+
+
+def _commands(family: str, outcome: Outcome) -> tuple[str, ...]:
+    if outcome == "recommend_rollback":
+        return (f"soundcheck rollback {family} --key KEY --reason TEXT", f"soundcheck status {family}")
+    if outcome == "page":
+        return (f"soundcheck status {family}",)
+    if outcome in ("propose_slice", "propose_pack"):
+        return ("soundcheck pack check data/packs/NAME",)
+    return (f"soundcheck drift {family} --json",)

@@ -1,0 +1,23 @@
+"""The drift re-evaluation as a task, and its artifacts.
+
+Boundary: Prefect; no decisions.
+"""
+
+from __future__ import annotations
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+
+from contracts.drift import DriftEvaluation
+from operations import drift as operation
+from operations.context import Context
+from pages.drift import markdown
+from tasks.step import step
+
+
+@step("drift", retries=2)
+def evaluate(context: Context, family: str) -> DriftEvaluation:
+    """Score stable again, look at its traffic; Prefect shows what moved, and where the page lies."""
+    evaluation = operation.drift(context, family)
+    create_markdown_artifact(key=f"{family}-drift", markdown=markdown(evaluation), description=evaluation.outcome)
+    create_link_artifact(key=f"{family}-drift-page", link=operation.page_path(context, family).as_uri())
+    return evaluation
