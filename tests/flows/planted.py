@@ -23,8 +23,8 @@ PLANT = "quuxzibar"
 """Part of every string that is planted; no word of any language, no part of any digest."""
 SESSION = f"session-of-{PLANT}"
 FILE_NAME = f"{PLANT}.wav"
-EVERY_TRANSCRIPT = 10
-"""One transcript in so many has a word more."""
+EVERY_TRANSCRIPT = 6
+"""In one transcript of so many the last word is planted, and so in the longest utterance, which reports would show."""
 _VOICES = 12
 _RUN_BYTES = 32
 
@@ -40,8 +40,8 @@ def plant(pack_root: Path) -> None:
     """Make a pack private, and plant strings in its transcripts, its speakers' names and the tags of its audio."""
     table = load(pack_root).utterances.copy()
     table["speaker"] = f"{PLANT} " + table["speaker"]
-    chosen = table.index % EVERY_TRANSCRIPT == 0
-    table.loc[chosen, "text"] += f" {PLANT}"
+    chosen = (table.index % EVERY_TRANSCRIPT == 0) | (table.index == table["duration_s"].idxmax())
+    table.loc[chosen, "text"] = table.loc[chosen, "text"].str.replace(r"\S+$", PLANT, regex=True)
     table["sha256"] = [_tag(pack_root / path) for path in table["path"]]
     meta = yaml.safe_load((pack_root / "pack.yaml").read_text())
     write(pack_root, meta | {"show_transcripts": False}, table)
