@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from contracts.document import Part
 from contracts.errors import WrongCall
+from contracts.policy import ServingSettings, StoreSettings
 from operations.settings import Settings, find_settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -102,3 +104,11 @@ def test_without_a_section_shards_run_on_this_machine(tmp_path: Path) -> None:
     del params["compute"]
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     assert settings(root).compute.model_dump() == {"shard": 100, "dask": None}
+
+
+@pytest.mark.parametrize(("section", "typed"), [("serving", ServingSettings), ("store", StoreSettings)])
+def test_every_key_is_named_and_explained_in_params(section: str, typed: type[Part]) -> None:
+    text = (REPOSITORY / "params.yaml").read_text()
+    assert set(yaml.safe_load(text)[section]) == set(typed.model_fields)
+    lines = text.split(f"\n{section}:")[1].split("\n")[1 : len(typed.model_fields) + 1]
+    assert [line for line in lines if "  # " not in line] == []
