@@ -88,9 +88,9 @@ def detect(table: pd.DataFrame, settings: DriftSettings, *, from_s: float, promo
     """
     window_s = settings.window_h * HOUR_S
     of_kind = {"input": first_window(from_s, window_s), "output": first_window(promoted_s, window_s)}
-    looked = {kind: _streams(table, settings, kind, start, until_s) for kind, start in of_kind.items()}
+    looked = {kind: streams_of(table, settings, kind, start, until_s) for kind, start in of_kind.items()}
     number = sum(len(streams.names) for streams in looked.values())
-    alarm_at = number * YEAR_H / settings.window_h / settings.false_alarms_per_year
+    alarm_at = threshold(number, settings)
     moved = [one for streams in looked.values() for one in _moved(table, streams, settings, alarm_at)]
     lasts_s = settings.reference_weeks * WEEK_H * HOUR_S
     watched = [streams for streams in looked.values() if streams.names]
@@ -121,6 +121,11 @@ def reference_windows(settings: DriftSettings) -> int:
     return settings.reference_weeks * WEEK_H // settings.window_h
 
 
+def threshold(streams: int, settings: DriftSettings) -> float:
+    """The evidence at which one of so many streams alarms."""
+    return streams * YEAR_H / settings.window_h / settings.false_alarms_per_year
+
+
 def _waiting(kind: str, start_s: float, until_s: float, settings: DriftSettings) -> str:
     have = max(int((until_s - start_s) // (settings.window_h * HOUR_S)), 0)
     what = "who asks and how it sounds" if kind == "input" else "what stable makes of it"
@@ -128,7 +133,8 @@ def _waiting(kind: str, start_s: float, until_s: float, settings: DriftSettings)
 
 
 # ---- streams ----------------------------------------------------------------------------------------------------
-def _streams(table: pd.DataFrame, settings: DriftSettings, kind: str, start_s: float, until_s: float) -> Streams:
+def streams_of(table: pd.DataFrame, settings: DriftSettings, kind: str, start_s: float, until_s: float) -> Streams:
+    """The streams of one kind of signal (`input`, `output`) in the whole windows of [start_s, until_s)."""
     window_s = settings.window_h * HOUR_S
     count = max(int((until_s - start_s) // window_s), 0)
     within = (

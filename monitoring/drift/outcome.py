@@ -83,7 +83,7 @@ def _commands(family: str, outcome: Outcome) -> tuple[str, ...]:
     if outcome == "recommend_rollback":
         return (f"soundcheck rollback {family} --key KEY --reason TEXT", f"soundcheck status {family}")
     if outcome == "page":
-        return (f"soundcheck status {family}",)
+        return (f"soundcheck incident open {family} --since 24h", f"soundcheck status {family}")
     if outcome in ("propose_slice", "propose_pack"):
         return ("soundcheck pack check data/packs/NAME",)
     return (f"soundcheck drift {family} --json",)
