@@ -88,7 +88,7 @@ def update(context: Context, name: str, *, with_replay: bool = False) -> Opened:
     before = find(context, name)
     _require_open(before)
     found = _look(
-        context, before.family, name, since_s=before.since_s, until_s=context.now().timestamp(),
+        context, before.family, before.incident, since_s=before.since_s, until_s=context.now().timestamp(),
         baseline_since_s=before.baseline_since_s, with_replay=with_replay,
     )  # fmt: skip
     changes = {"revision": before.revision + 1, "opened_at": before.opened_at}
@@ -107,21 +107,19 @@ def close(context: Context, before: Incident, closure: Closure) -> Opened:
 
 def find(context: Context, name: str) -> Incident:
     """The newest revision of an incident, by its ID or a beginning of it that only one has."""
-    found = [one for one in incidents(context) if one.incident.startswith(name)]
+    newest = _newest(context)
+    found = [one for one in newest if one.startswith(name)]
     if len(found) != 1:
         raise NotFound(
             "no incident has this ID" if not found else "several incidents begin like this",
-            got=name, expected=", ".join(one.incident for one in found[:5]), next_step="soundcheck incident list",
+            got=name, expected=", ".join(found[:5]), next_step="soundcheck incident list",
         )  # fmt: skip
-    return found[0]
+    return get_document(context.store, Incident, newest[found[0]])
 
 
 def incidents(context: Context) -> list[Incident]:
     """The newest revision of every incident, the newest incident first."""
-    newest: dict[str, Digest] = {}
-    for family in context.settings.families:
-        for event in _events(context, family):
-            newest[str(event.data["incident"])] = event.outputs["incident"]
+    newest = _newest(context)
     return [get_document(context.store, Incident, newest[name]) for name in sorted(newest, reverse=True)]
 
 
@@ -130,8 +128,14 @@ def folder_of(context: Context, name: str) -> Path:
     return context.home / INCIDENTS / name
 
 
-def _events(context: Context, family: str) -> Iterable[LedgerEvent]:
-    return (event for event in context.ledger(family).events() if event.step == STEP and event.outcome == "complete")
+def _newest(context: Context) -> dict[str, Digest]:
+    """The document of each incident's newest revision, by ID."""
+    return {
+        str(event.data["incident"]): event.outputs["incident"]
+        for family in context.settings.families
+        for event in context.ledger(family).events()
+        if event.step == STEP and event.outcome == "complete"
+    }
 
 
 def _require_open(incident: Incident) -> None:

@@ -17,7 +17,8 @@ from contracts.errors import WrongCall
 from contracts.incident import Added, Closure, Incident, Regression
 from contracts.policy import CanaryMetric
 from operations.context import Context
-from operations.incident import Opened, close, find, folder_of
+from operations.incident import STEP, Opened, close, find, folder_of
+from registry.documents import get_document
 from serving.redaction import redact
 
 NOTE = 240
@@ -69,14 +70,12 @@ def close_with(context: Context, name: str, *, added: Added, note: str) -> Opene
 
 def changes_since(context: Context, family: str, sequence: int) -> tuple[Closure, ...]:
     """What closed incidents of a family added after a ledger event: what the next release is expected to carry."""
-    from operations.incident import incidents
-
-    closed = {
-        str(event.data["incident"])
+    closed = (
+        get_document(context.store, Incident, event.outputs["incident"]).closed
         for event in context.ledger(family).events()
-        if event.sequence > sequence and event.step == "incident" and event.data.get("state") == "closed"
-    }
-    return tuple(one.closed for one in incidents(context) if one.incident in closed and one.closed is not None)
+        if event.sequence > sequence and event.step == STEP and event.data.get("state") == "closed"
+    )
+    return tuple(one for one in closed if one is not None)
 
 
 def _worst(incident: Incident) -> Regression | None:

@@ -16,7 +16,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 OPEN_BY = "soundcheck incident open FAMILY --since 30m"
 
 
-class Lasting(click.ParamType):
+class Lasting(click.ParamType[float]):
     """`30m`, `2h`, `90s`, `1d` as seconds."""
 
     name = "duration"

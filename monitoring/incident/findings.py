@@ -85,7 +85,8 @@ def investigate(rows: pd.DataFrame, asked: Question) -> Findings:
     table = prepare(rows, since_s=asked.since_s, slow_ms=asked.slow_ms)
     cells = cells_of(table)
     tallies = tally(cells, asked.names.slice, smallest=asked.smallest)
-    hurt = impact(table, asked.names.slice, smallest=asked.smallest, allowed=asked.allowed)
+    known = {*asked.versions, *(one for one in (asked.stable, asked.canary) if one)}
+    hurt = impact(table, asked.names.slice, smallest=asked.smallest, allowed=asked.allowed, bundles=known)
     regressions, guilty = _regressions(tallies, asked)
     is_canary = guilty or _only_canary_is_private(table)
     whole_before, whole_now = tallies["before"].get(OVERALL, {}), tallies["stable"].get(OVERALL, {})

@@ -8,12 +8,13 @@ counted and not shown; an error code that the API does not have is `other`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from contracts.digest import Digest
 from contracts.incident import BundleImpact, Impact, SliceImpact, Spread
 from contracts.serving_api import ErrorCode
 from monitoring.incident.naming import LABELS, OVERALL
@@ -24,13 +25,17 @@ SHOWN = 20
 """Slices of a packet, the most harmed first."""
 
 
-def impact(table: Table, name: Callable[[str, str], str], *, smallest: int, allowed: Mapping[str, float]) -> Impact:
+def impact(
+    table: Table, name: Callable[[str, str], str], *, smallest: int, allowed: Mapping[str, float],
+    bundles: Collection[Digest],
+) -> Impact:  # fmt: skip
     """Scope and blast radius of the window.
 
     Args:
         name: writes a slice (naming.Names.slice).
         smallest: sessions below which a group is not shown.
         allowed: by objective (`availability`, `latency`), the share of requests that may be bad.
+        bundles: those that the family has packaged; a row may say anything.
     """
     now = table.now()
     latency = column(table.rows, "latency_ms")
@@ -50,7 +55,7 @@ def impact(table: Table, name: Callable[[str, str], str], *, smallest: int, allo
     parts.sort(key=lambda one: (-_share(one), -one.requests, one.slice))
     before = _spread(latency[table.side == 0])
     return Impact(
-        whole=whole, slices=tuple(parts[:SHOWN]), bundles=_bundles(table, now), harms=_harms(table, now),
+        whole=whole, slices=tuple(parts[:SHOWN]), bundles=_bundles(table, now, bundles), harms=_harms(table, now),
         errors=_errors(table, now), burn=_burn(table, now, allowed), before=before, suppressed_groups=suppressed,
     )  # fmt: skip
 
@@ -83,7 +88,7 @@ def _spread(latency: Floats) -> Spread | None:
     return Spread(p50=max(p50, 0.0), p95=max(p95, 0.0), p99=max(p99, 0.0))
 
 
-def _bundles(table: Table, now: npt.NDArray[np.bool_]) -> tuple[BundleImpact, ...]:
+def _bundles(table: Table, now: npt.NDArray[np.bool_], known: Collection[Digest]) -> tuple[BundleImpact, ...]:
     rows = table.rows[now].assign(harmed=table.harmed[now])
     found = [
         BundleImpact(
@@ -91,13 +96,9 @@ def _bundles(table: Table, now: npt.NDArray[np.bool_]) -> tuple[BundleImpact, ..
             harmed_requests=int(part["harmed"].sum()),
         )
         for (bundle, arm), part in rows.groupby(["bundle", "arm"], sort=True)[["harmed"]]
-        if _is_digest(str(bundle))
+        if bundle in known
     ]  # fmt: skip
     return tuple(sorted(found, key=lambda one: -one.requests))
-
-
-def _is_digest(text: str) -> bool:
-    return len(text) == 64 and not set(text) - set("0123456789abcdef")
 
 
 def _harms(table: Table, now: npt.NDArray[np.bool_]) -> dict[str, int]:

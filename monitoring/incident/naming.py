@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Collection, Mapping
 
 OVERALL = "overall"
@@ -28,6 +29,7 @@ COMMON: Mapping[str, frozenset[str]] = {
     "cascade": frozenset({"small", "large"}),
 }  # fmt: skip
 """Values that are the same everywhere and name nobody."""
+_FORM = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,39}")
 NEUTRAL = frozenset({"none", "other", "unknown"})
 
 
@@ -41,7 +43,9 @@ class Names:
 
     def __init__(self, declared: Mapping[str, Collection[str]], key: bytes) -> None:
         self._declared = {
-            label: frozenset(declared.get(label, ())) | COMMON.get(label, frozenset()) for label in LABELS
+            label: {value for value in declared.get(label, ()) if _FORM.fullmatch(value)}
+            | COMMON.get(label, frozenset())
+            for label in LABELS
         }
         self._key = key
 

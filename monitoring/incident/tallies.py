@@ -32,6 +32,8 @@ EVENTS: Mapping[str, str] = {
     "underrun_rate": "underruns", "support_ticket_rate": "support_tickets",
 }  # fmt: skip
 CLIENT_LEFT = 499
+BELIEVED = 1e12
+"""No count, duration or price of one request is as large."""
 REWRITTEN = 0.3
 """Share of the words shown in partials above which a caption is unreadable."""
 UNLABELLED = frozenset({"none", "nan", "None"})
@@ -74,9 +76,9 @@ class Table(NamedTuple):
 
 
 def column(rows: pd.DataFrame, name: str) -> Floats:
-    """A column of numbers; what is missing, NaN or infinite is NaN."""
+    """A column of numbers; what is missing or cannot be a count or a duration is NaN."""
     found = rows[name].to_numpy(dtype=float, na_value=np.nan)
-    return np.where(np.isfinite(found), found, np.nan)
+    return np.where((found >= 0) & (found < BELIEVED), found, np.nan)
 
 
 def prepare(rows: pd.DataFrame, *, since_s: float, slow_ms: float | None) -> Table:
