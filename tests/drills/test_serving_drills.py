@@ -29,6 +29,8 @@ from tests.operations.gated_releases import FAMILY
 from tests.operations.tiny_family import GATEWAY, TinyFamily
 from tests.serving.conftest import CONTRACT
 
+pytestmark = pytest.mark.timeout(600)  # a canary's deadline, twice, on a machine that may be busy
+
 SCENARIOS = scenarios()
 CANARIES = [name for name, scenario in sorted(SCENARIOS.items()) if scenario.metrics]
 
