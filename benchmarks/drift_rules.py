@@ -1,8 +1,9 @@
 """What drift detection is measured beside: PSI and Kolmogorov-Smirnov with fixed thresholds, on the same traffic.
 
 Both compare the distribution of one window with that of the whole reference, stream by stream, and look at nothing
-else: no season, no session, no correction for how many streams and days are looked at. PSI above 0.2 and p below 0.01 are the
-thresholds that most descriptions of them name. They see one value of each session, so that values are independent.
+else: no season, no session, no correction for how many streams and days are looked at. PSI above 0.2 and p below
+0.01 are the thresholds that most descriptions of them name. They see one value of each session, so that values are
+independent.
 """
 
 from __future__ import annotations

@@ -1,0 +1,90 @@
+"""The drift page: what it says, that nothing gets out of its text, and how it looks in a browser."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pages.drift import WORDS, markdown, render
+from tests.pages import drift_examples as examples
+from tests.pages.test_release_looks import complaints
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.sync_api import Browser
+
+
+def text_of(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", page.partition("<body>")[2]).split())
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("quiet", ("nothing moved", "No signal moved on any slice", "at most 1 false alarms a year", "91.4%")),
+        (
+            "firmware",
+            ("page somebody", "The population changed", "headset", "22.40 dB \u2192 14.10 dB", "8.3% of traffic",
+             "expect_column_values_to_be_between", "No pack has the labels device, tenant", "soundcheck incident open",
+             "cannot be seen", "\u22124.3 points"),
+        ),
+        ("young", ("too early to say", "1 of 28 reference windows so far", "no confidence in telemetry")),
+    ],
+)  # fmt: skip
+def test_it_says(name: str, words: tuple[str, ...]) -> None:
+    text = text_of(render(examples.EXAMPLES[name]()))
+    assert [word for word in words if word not in text] == []
+
+
+def test_two_distributions_stand_on_one_axis() -> None:
+    page = render(examples.firmware())
+    figure = page.partition('class="chart bars"')[2].partition("</figure>")[0]
+    bins = len(examples.firmware().moved[0].distribution.now)  # type: ignore[union-attr]
+    assert figure.count('class="reference"') == figure.count('class="now"') == bins
+    assert page.count('class="chart bars"') == 1
+
+
+@pytest.mark.parametrize("name", examples.EXAMPLES)
+def test_nothing_outside_is_loaded(name: str) -> None:
+    page = render(examples.EXAMPLES[name]())
+    assert "default-src 'none'" in page
+    assert not re.findall(r"<script|<link|src=|url\(", page)
+
+
+def test_text_stays_text() -> None:
+    page = render(examples.hostile())
+    assert "<script" not in page
+    assert "\u202e" not in page
+    assert "&lt;script&gt;" in page
+    assert "\u202e" not in markdown(examples.hostile())
+
+
+@pytest.mark.parametrize("outcome", WORDS)
+def test_every_outcome_has_a_word(outcome: str) -> None:
+    base = examples.quiet() if outcome == "nothing" else examples.firmware()
+    evaluation = base.model_copy(update={"outcome": outcome})
+    word, kind = WORDS[outcome]
+    assert f"k-{kind} badge" in render(evaluation)
+    assert markdown(evaluation).startswith(f"**{word}**")
+
+
+def test_markdown_has_a_row_a_finding() -> None:
+    lines = markdown(examples.firmware()).splitlines()
+    assert sum(line.startswith("| ") for line in lines) == 1 + len(examples.firmware().moved)
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (1280, "dark"), (390, "light")])
+@pytest.mark.parametrize("name", ["firmware", "young"])
+def test_nobody_would_complain(browser: Browser, tmp_path: Path, name: str, width: int, theme: str) -> None:
+    path = tmp_path / "index.html"
+    path.write_text(render(examples.EXAMPLES[name]()))
+    page = browser.new_page()
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+    page.goto(path.as_uri())
+    found = complaints(page)
+    page.close()
+    assert found == {}
