@@ -113,8 +113,9 @@ def _is_of(shift: Shift, signal: str, piece: str) -> bool:
 def rows_per_second(rows: int, days: int, progress: frame.Progress) -> tuple[float, float, int]:
     """Rows a second and peak memory (GB) of summing `rows` rows over `days` days; and how many rows it were."""
     with tempfile.TemporaryDirectory(prefix="soundcheck-drift-") as folder:
+        a_day = round(1.01 * rows / days / drift_rows.MEAN_DAY)  # at least `rows`, as they come by chance
         written = drift_rows.write(
-            Path(folder), "asr-commands", "b" * 64, start_s=20_000 * DAY_S, days=days, rows_a_day=rows // days, seed=1
+            Path(folder), "asr-commands", "b" * 64, start_s=20_000 * DAY_S, days=days, rows_a_day=a_day, seed=1
         )
         progress(f"{written:,} rows written")
         began = time.perf_counter()

@@ -22,6 +22,9 @@ DEVICES = np.array(["phone", "desktop", "headset", "car"])
 LANGUAGES = np.array(["en", "cy", "gd"])
 TENANTS = np.array(["acme", "internal", "northern"])
 CORRECTED = 0.04
+WEEKEND = 0.6
+"""Of a working day's rows, how many a day of the weekend has."""
+MEAN_DAY = (5 + 2 * WEEKEND) / 7
 
 
 def write(
@@ -35,7 +38,7 @@ def write(
     generator = np.random.default_rng(seed)
     written = 0
     for day in range(days):
-        wanted = rows_a_day * (0.6 if day % 7 >= 5 else 1.0) / 3
+        wanted = rows_a_day * (WEEKEND if day % 7 >= 5 else 1.0) / 3
         data = _rows(generator, int(generator.poisson(wanted)), day)
         if harm and day >= harm_from:
             own = data["device"] == harmed

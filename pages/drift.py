@@ -32,7 +32,7 @@ WORDS = {
 }
 _CAUSES = {
     "none": "Nothing points at a change.",
-    "population": "The population changed: our own front end, rates and scores are as they were, traffic is not.",
+    "population": "The population changed: what could be checked of our own is as it was, traffic is not.",
     "pipeline": "The pipeline changed: something of our own is not as it was promised.",
 }
 _CHECKS = {True: ("as promised", "pass"), False: ("differs", "fail"), None: ("cannot be seen", "none")}
