@@ -25,9 +25,7 @@ def _options(line: str) -> tuple[click.Command, list[str]]:
     """The command that a line calls, and the options that it is given; AssertionError names what does not exist."""
     command: click.Command = soundcheck
     words = line.replace("[", "").replace("]", "").split()[1:]
-    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
-        if words[0] == "...":
-            break
+    while isinstance(command, click.Group) and words and not words[0].startswith(("-", "...")):
         found = command.get_command(click.Context(command), words.pop(0).strip(",.;:"))
         assert found is not None, line
         command = found

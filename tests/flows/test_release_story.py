@@ -68,7 +68,7 @@ def twice(released: Path) -> Path:
             assert release.stderr is not None
             form = _form_address(release.stderr)
             _fill_form(form)
-            out, err = release.communicate(timeout=120)
+            out, err = release.communicate(timeout=240)
         finally:
             release.kill()
             release.wait()
@@ -119,7 +119,7 @@ def _answer(page: Page, dialog: Locator) -> None:
     field("Approver").locator("textarea").fill("r.manager")
     field("Note").locator("textarea").fill("looks right")
     dialog.get_by_role("button", name="Submit").click()
-    dialog.wait_for(state="hidden")
+    dialog.wait_for(state="hidden", timeout=120_000)  # Prefect answers late on a busy machine
 
 
 def test_status_tells_stable_and_history(twice: Path) -> None:
