@@ -1,11 +1,11 @@
-"""Telemetry as sums of sessions by window: what drift detection looks at, made of rows one day of files at a time.
+"""Telemetry as sums of sessions by window: what drift detection looks at, made of rows a day of files at a time.
 
     HOME/drift/FAMILY/windows-24h.parquet     the sums of windows that are over, kept when their rows are gone
 
 Boundary: reads segments below HOME/telemetry; writes below HOME/drift.
 Invariants: no row and no id of a session or request is kept; shadow copies and probes are left out, `output` signals
-count the stable arm alone; memory holds the rows of one day; a window is summed once, an hour or more after its end,
-and events that come later are not in it. A session that goes on past its window counts once in each.
+count the stable arm alone; memory holds the rows of a day, or of several small ones; a window is summed once, an hour
+or more after its end, and events that come later are not in it. A session that goes on past its window counts in each.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ HOUR_S = 3600.0
 SETTLED_S = HOUR_S
 """How long after its end a window is summed: by then clients have told what they had to tell."""
 REFUSED_RATE = "unsupported_rate"
+BATCH_BYTES = 12_000_000
+"""Days are summed one by one from this size of their files on."""
 _LABELS = ("tenant", "device", "language", "codec", "mode")
 _COLUMNS = (
     "timestamp", "request_id", "session_id", "arm", "probe", *_LABELS, "error_code", "audio_s", "sent_rate_hz",
@@ -71,7 +73,7 @@ def summed(root: Path, family: str, settings: DriftSettings, *, since_s: float, 
         try:
             parts = [
                 part
-                for table in _days(segments.current(root, before), since_s, until_s)
+                for table in _batches(segments.current(root, before), since_s, until_s)
                 for part in _parts(root, family, table, settings)
             ]
         except FileNotFoundError:
@@ -90,27 +92,38 @@ def _hours(found: Iterable[segments.Segment]) -> set[Path]:
     return {segment.path for segment in found if segment.whole_hour}
 
 
-def _days(found: Sequence[segments.Segment], since_s: float, until_s: float) -> Iterator[Any]:
-    """An Arrow table of the rows of each folder `date=...`, in turn; without those outside [since_s, until_s)."""
+def _batches(found: Sequence[segments.Segment], since_s: float, until_s: float) -> Iterator[Any]:
+    """Arrow tables of the rows of whole folders `date=...`, in turn; without those outside [since_s, until_s)."""
     import pyarrow
     from pyarrow import dataset
 
-    days: dict[str, list[segments.Segment]] = {}
-    for segment in found:
-        days.setdefault(segment.path.parent.name, []).append(segment)
     time = dataset.field("timestamp")
-    for day in sorted(days):
-        paths = [str(segment.path) for segment in days[day]]
+    within = (time >= since_s) & (time < until_s)
+    wanted = within & (dataset.field("arm") != "shadow") & (dataset.field("probe") == "no")
+    for batch in _together(found):
+        paths = [str(segment.path) for segment in batch]
         schema = segments.schema(_COLUMNS)
-        wanted = (
-            (time >= since_s) & (time < until_s) & (dataset.field("arm") != "shadow") & (dataset.field("probe") == "no")
-        )
         try:
             rows = dataset.dataset(paths, schema=schema, format="parquet", partitioning=None).to_table(filter=wanted)
         except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
-            raise segments.corrupt(days[day][0].path.parent, days[day]) from None
+            raise segments.corrupt(batch[0].path.parent, batch) from None
         if rows.num_rows:
             yield segments.with_defaults(rows)
+
+
+def _together(found: Sequence[segments.Segment]) -> Iterator[list[segments.Segment]]:
+    """The segments of a day, or of several where days are small."""
+    days: dict[str, list[segments.Segment]] = {}
+    for segment in found:
+        days.setdefault(segment.path.parent.name, []).append(segment)
+    batch: list[segments.Segment] = []
+    for day in sorted(days):
+        batch += days[day]
+        if sum(segment.path.stat().st_size for segment in batch) >= BATCH_BYTES:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _parts(root: Path, family: str, rows: Any, settings: DriftSettings) -> list[pd.DataFrame]:

@@ -149,6 +149,7 @@ def test_without_telemetry_nothing_is_said_of_traffic(tmp_path: Path, monkeypatc
     assert found.verdict.value == Value.PASS
     assert found.quality is None
     assert any("of 28 reference windows so far" in reason for reason in found.verdict.reasons)
+    assert "every count equal" in found.verdict.reasons[-1]
     assert "too early to say" in drift.page_path(world.context, FAMILY).read_text()
 
 
@@ -183,3 +184,16 @@ def test_a_wrong_section_is_a_wrong_call(
     with pytest.raises(WrongCall, match=r"params\.yaml has a wrong value") as caught:
         world.evaluate()
     assert place in str(caught.value.where)
+
+
+def test_stable_is_stable_since_it_was_promoted_last(tmp_path: Path) -> None:
+    family = TinyFamily(tmp_path)
+    first = family.promote("v1", "one")
+    second = family.promote("v2", "two")
+    at = {
+        event.outputs["bundle"]: event.at for event in family.context.ledger(FAMILY).events() if event.step == "promote"
+    }
+    for bundle in (first, second):
+        since_s = drift._promoted_s(family.context, FAMILY, bundle, 0.0)
+        assert since_s == datetime.fromisoformat(at[bundle]).timestamp()
+    assert drift._promoted_s(family.context, FAMILY, "f" * 64, 7.0) == 7.0
