@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import JsonValue
 
 from contracts.digest import Digest, digest_of, short
-from contracts.errors import NotFound, Refused, WrongCall
+from contracts.errors import NotFound, Refused, SoundcheckError, WrongCall
 from contracts.incident import INCIDENTS, Action, Closure, Done, Incident, Recommendation, Replay
 from contracts.ledger_event import LedgerEvent
 from contracts.policy import FamilyPolicy
@@ -198,6 +198,7 @@ def _look(
     if asked.new:  # what the new bundle did before the window is not what it is compared with
         rows = rows[(rows["timestamp"] >= since_s) | (rows["bundle"] != asked.stable)]
     found = investigate(rows, asked)
+    played, not_played = _replay(context, asked, state) if with_replay else (None, ())
     at = context.timestamp()
     due = datetime.fromisoformat(at) + timedelta(seconds=DUE_S[found.advice.action])
     return Incident(
@@ -208,9 +209,10 @@ def _look(
         versions={one: asked.versions[one] for one in (asked.stable, asked.canary) if one and one in asked.versions},
         impact=found.impact, regressions=found.regressions, localised=found.localised, saturation=found.saturation,
         cost=found.cost, candidates=found.candidates,
-        replay=_replay(context, asked, state) if with_replay else None,
+        replay=played,
         recommendation=_recommendation(family, found, can_go_back=bool(candidates(state))),
-        done=tuple(_done(ledger.events(), state, baseline_since_s)), facts=found.facts, hypotheses=found.hypotheses,
+        done=tuple(_done(ledger.events(), state, baseline_since_s)), facts=(*found.facts, *not_played),
+        hypotheses=found.hypotheses,
     )  # fmt: skip
 
 
@@ -288,12 +290,19 @@ def _budgets(policy: FamilyPolicy) -> dict[str, Budget]:
     return {**BUDGETS, **margin}
 
 
-def _replay(context: Context, asked: Question, state: ReleaseState) -> Replay | None:
-    """The bundle that answers now beside the one before it: a canary beside stable, else stable beside its target."""
+def _replay(context: Context, asked: Question, state: ReleaseState) -> tuple[Replay | None, tuple[str, ...]]:
+    """The bundle that answers now beside the one before it: a canary beside stable, else stable beside its target.
+
+    A bundle that cannot be played is a fact of the packet: an incident is not held up by it.
+    """
     earlier = candidates(state)
-    if asked.canary and asked.stable:
-        return replay(context, old=asked.stable, new=asked.canary)
-    return replay(context, old=earlier[0], new=asked.stable) if earlier and asked.stable else None
+    old, new = (asked.stable, asked.canary) if asked.canary else (next(iter(earlier), None), asked.stable)
+    if old is None or new is None:
+        return None, ()
+    try:
+        return replay(context, old=old, new=new), ()
+    except SoundcheckError as error:
+        return None, (f"fixtures could not be played through both bundles: {error.what}",)
 
 
 def _recommendation(family: str, found: Findings, *, can_go_back: bool) -> Recommendation:

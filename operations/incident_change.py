@@ -18,7 +18,6 @@ from contracts.incident import Added, Closure, Incident, Regression
 from contracts.policy import CanaryMetric
 from operations.context import Context
 from operations.incident import STEP, Opened, close, find, folder_of
-from registry.documents import get_document
 from serving.redaction import redact
 
 NOTE = 240
@@ -68,14 +67,25 @@ def close_with(context: Context, name: str, *, added: Added, note: str) -> Opene
     return opened
 
 
-def changes_since(context: Context, family: str, sequence: int) -> tuple[Closure, ...]:
-    """What closed incidents of a family added after a ledger event: what the next release is expected to carry."""
-    closed = (
-        get_document(context.store, Incident, event.outputs["incident"]).closed
-        for event in context.ledger(family).events()
-        if event.sequence > sequence and event.step == STEP and event.data.get("state") == "closed"
-    )
-    return tuple(one for one in closed if one is not None)
+def carriers(context: Context, family: str, release: str = "") -> dict[str, str]:
+    """Each closed incident of a family, and the release that carries its change; "" while none does.
+
+    A release carries what was closed before it was captured; the first that was promoted counts, and `release`, which
+    is about to be. Its evidence names those whose carrier it is.
+    """
+    events = context.ledger(family).events()
+    promoted = {event.release for event in events if event.step == "promote" and event.outcome == "complete"}
+    captures = [
+        event for event in events if event.step == "capture" and event.outcome == "complete" and event.release
+    ]  # fmt: skip
+    carrying = [event for event in captures if event.release in promoted | {release}]
+    return {
+        str(event.data["incident"]): next(
+            (capture.release for capture in carrying if capture.sequence > event.sequence), ""
+        )
+        for event in events
+        if event.step == STEP and event.data.get("state") == "closed"
+    }
 
 
 def _worst(incident: Incident) -> Regression | None:

@@ -8,7 +8,7 @@ Source: pages.md (Incident packet); coverage 42.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -45,7 +45,7 @@ def render(incident: Incident) -> str:
     return _template().render(
         incident=incident,
         word=_word(incident),
-        kind=KINDS.get(incident.recommendation.action, "fail"),
+        kind="pass" if incident.state == "closed" else KINDS.get(incident.recommendation.action, "fail"),
         headline=headline(incident),
         facts=_facts(incident),
         grids=grids(incident),
@@ -252,15 +252,20 @@ def _done(incident: Incident) -> Grid:
     return Grid("done", "What has been done", "", ("when", "step", "bundle"), rows, ())
 
 
-def listing(incidents: Sequence[Incident], now: str) -> list[str]:
-    """Lines for a terminal, one an incident; an update that is overdue is said."""
+def listing(incidents: Sequence[Incident], now: str, carriers: Mapping[str, str]) -> list[str]:
+    """Lines for a terminal, one an incident; an update that is overdue is said.
+
+    `carriers`: closed incident -> version of the release that carries its change, "" while none does.
+    """
     lines = []
     for one in incidents:
         due = one.next_update_at
         late = due is not None and datetime.fromisoformat(due) < datetime.fromisoformat(now)
         when = "" if due is None else f"  {'update overdue since' if late else 'next update'} {moment(due)}"
-        added = f"  added: {one.closed.added}" if one.closed else ""
-        lines.append(f"{one.incident}  {one.family}  {one.state}  {_word(one)}{when}{added}")
+        version = carriers.get(one.incident)
+        carried = f"carried by {plain(version)}" if version else "waits for the next release"
+        how = f"closed  added: {one.closed.added}, {carried}" if one.closed else f"open  {_word(one)}{when}"
+        lines.append(f"{one.incident}  {one.family}  {how}")
     return lines
 
 

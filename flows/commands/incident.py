@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, get_args
 
 import click
@@ -10,6 +11,7 @@ import click
 from contracts.incident import Added
 
 if TYPE_CHECKING:
+    from operations.context import Context
     from operations.incident import Opened
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -102,7 +104,18 @@ def list_(as_json: bool) -> None:
     if as_json:
         say([one.as_json() for one in found])
         return
-    click.echo("\n".join(listing(found, context.timestamp())) if found else f"no incident yet; {OPEN_BY}")
+    carried = {name: version for family in context.settings.families for name, version in _versions(context, family)}
+    lines = listing(found, context.timestamp(), carried)
+    click.echo("\n".join(lines) if found else f"no incident yet; {OPEN_BY}")
+
+
+def _versions(context: Context, family: str) -> Iterable[tuple[str, str]]:
+    """Each closed incident of a family, and the version of the release that carries its change."""
+    from operations.incident_change import carriers
+
+    releases = context.ledger(family).state().releases
+    for name, release in carriers(context, family).items():
+        yield name, releases[release].version if release in releases else release[:12]
 
 
 def _tell(opened: Opened, as_json: bool) -> None:

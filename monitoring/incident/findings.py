@@ -214,7 +214,9 @@ def _sentences(
             f"nothing vouches for {len(missing)} comparisons without a baseline or a value, {missing[0].slice} first"
         )
     if asked.new and any(one.confirmed and one.against == "before" for one in regressions):
-        hypotheses.append("the bundle that became stable since the baseline began is the cause: it is new, no more")
+        hypotheses.append(
+            "the bundle that became stable since the baseline began is the cause; known is only that it is new"
+        )
     return tuple(facts), tuple(hypotheses)
 
 

@@ -69,4 +69,4 @@ def test_closing_leaves_a_file_and_the_list_says_so(world: IncidentWorld, opened
     assert again.returncode == 1
     assert "the incident is closed" in again.stderr
     listed = soundcheck(world.family.root, "incident", "list")
-    assert f"{name}  {FAMILY}  closed  closed  added: gate" in listed.stdout
+    assert f"{name}  {FAMILY}  closed  added: gate, waits for the next release" in listed.stdout

@@ -14,12 +14,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contracts.errors import Corrupt, NotFound, Refused, WrongCall
+from contracts.errors import Corrupt, DependencyFailed, NotFound, Refused, WrongCall
 from contracts.incident import Added, Incident
 from contracts.policy import CanaryMetric
 from operations import compute
 from operations.incident import Opened, find, incidents, open_incident, update
-from operations.incident_change import changes_since, close_with
+from operations.incident_change import carriers, close_with
 from operations.incident_replay import replay
 from pages.incident import listing
 from registry.documents import get_document
@@ -171,21 +171,19 @@ def test_an_incident_is_looked_at_again_and_closed_once(grown: IncidentWorld) ->
         update(grown.context, first.incident)
     with pytest.raises(Refused, match="the incident is closed"):
         close_with(grown.context, first.incident, added="gate", note="again")
-    lines = listing(incidents(grown.context), "2999-01-01T00:00:00Z")
-    assert any(first.incident in line and "added: runbook" in line for line in lines)
+    lines = listing(incidents(grown.context), "2999-01-01T00:00:00Z", carriers(grown.context, FAMILY))
+    assert any(first.incident in line and "added: runbook, waits for the next release" in line for line in lines)
     assert any("update overdue since" in line for line in lines if first.incident not in line)
 
 
 @pytest.mark.parametrize("added", ["gate", "fixture", "slice", "alert", "runbook"])
 def test_what_was_added_is_a_file_that_is_ready(grown: IncidentWorld, added: Added) -> None:
-    before = grown.context.ledger(FAMILY).state().sequence
     made = close_with(grown.context, opened(grown).incident.incident, added=added, note="phones are judged")
     closure = made.incident.closed
     assert closure is not None
     content = (made.folder / closure.file).read_bytes()
     assert grown.context.store.read_blob(closure.change) == content
-    assert changes_since(grown.context, FAMILY, before) == (closure,)
-    assert changes_since(grown.context, FAMILY, grown.context.ledger(FAMILY).state().sequence) == ()
+    assert carriers(grown.context, FAMILY)[made.incident.incident] == ""
     if added == "runbook":
         assert "Roll back when: churn of device=phone worse by more than 0.03" in content.decode()
         return
@@ -212,6 +210,18 @@ def test_wrong_calls_say_what_is_right(grown: IncidentWorld) -> None:
         close_with(grown.context, opened(grown).incident.incident, added="gate", note="  ")
 
 
+def test_the_next_release_that_is_promoted_carries_the_change(tmp_path: Path) -> None:
+    world = IncidentWorld(tmp_path, new=True)
+    world.traffic(rewrites, requests=400)
+    name = close_with(world.context, opened(world).incident.incident, added="gate", note="judged").incident.incident
+    assert carriers(world.context, FAMILY) == {name: ""}
+    world.family.promote("v3", "six")
+    last = [event for event in world.context.ledger(FAMILY).events() if event.step == "capture"][-1]
+    assert carriers(world.context, FAMILY) == {name: last.release}
+    world.family.promote("v4", "ten")
+    assert carriers(world.context, FAMILY) == {name: last.release}, "the first one"
+
+
 # ---- fixtures through both bundles ----------------------------------------------------------------------------------
 def test_fixtures_through_both_bundles_are_counted(grown: IncidentWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     def hears(payload: Path, utterances: pd.DataFrame, _root: Path) -> pd.DataFrame:
@@ -222,8 +232,25 @@ def test_fixtures_through_both_bundles_are_counted(grown: IncidentWorld, monkeyp
     found = replay(grown.context, old=grown.before, new=grown.stable)
     assert (found.fixtures, found.different, found.word_edits, found.words) == (1, 1, 2, 2)
     assert (found.old_declared_different, found.new_declared_different) == (0, 0)
+    packet = open_incident(grown.context, FAMILY, since_s=SINCE_S).incident
+    assert packet.replay is not None
+    assert packet.replay.different == 1
     same = replay(grown.context, old=grown.stable, new=grown.stable)
     assert (same.different, same.word_edits) == (0, 0)
+
+
+def test_a_bundle_that_cannot_be_played_holds_no_incident_up(
+    grown: IncidentWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def died(*_: Any) -> pd.DataFrame:
+        raise DependencyFailed("a process that runs the model died")
+
+    monkeypatch.setattr(compute, "hypotheses", died)
+    found = open_incident(grown.context, FAMILY, since_s=SINCE_S).incident
+    assert found.replay is None
+    assert found.facts[-1] == (
+        "fixtures could not be played through both bundles: a process that runs the model died"
+    )  # fmt: skip
 
 
 # ---- what never is --------------------------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ def test_a_family_without_traffic_has_a_packet() -> None:
 
 
 def test_an_update_that_is_overdue_is_said() -> None:
-    (due,) = listing([example()], "2026-11-20T14:10:00Z")
-    (late,) = listing([example()], "2026-11-20T14:40:00Z")
+    (due,) = listing([example()], "2026-11-20T14:10:00Z", {})
+    (late,) = listing([example()], "2026-11-20T14:40:00Z", {})
     assert due.endswith("open  rollback  next update 2026-11-20 14:32:31 UTC")
     assert "update overdue since 2026-11-20 14:32:31 UTC" in late
