@@ -175,10 +175,9 @@ def _evaluate(
     window_s = settings.window_h * detection.HOUR_S
     last_s = float(table["window_s"].max()) if len(table) else 0.0
     until_s = (last_s + window_s) if len(table) else now_s
-    found = detection.detect(
-        table, settings, from_s=_reference_s(table, settings, now_s), until_s=until_s,
-        promoted_s=_promoted_s(context, family, stable.bundle, now_s),
-    )  # fmt: skip
+    promoted_s = _promoted_s(context, family, stable.bundle, now_s)
+    reference_s = _reference_s(table, settings, now_s)
+    found = detection.detect(table, settings, from_s=reference_s, promoted_s=promoted_s, until_s=until_s)
     checks = (
         population.scores_check(rescored.verdict),
         population.front_end_check(_front_end(context, stable)),
@@ -194,7 +193,7 @@ def _evaluate(
     return DriftEvaluation(
         family=family, bundle=stable.bundle, version=stable.manifest.version, at=context.timestamp(), rescored=report,
         rescored_verdict=rescored.verdict, watch=found.watch, moved=found.moved, cause=seen.cause, checks=checks,
-        coverage=seen.coverage, quality=_quality(table, stable, found.watch.reference_until_s, until_s, settings),
+        coverage=seen.coverage, quality=_quality(table, stable, promoted_s, until_s, settings),
         telemetry_rows=_requests(table, until_s - window_s), expectations=tuple(seen.expectations),
         outcome=advice.outcome, commands=advice.commands,
         verdict=verdict.model_copy(update={"reasons": tuple(dict.fromkeys(advice.verdict.reasons + verdict.reasons))}),
@@ -287,14 +286,20 @@ def _coverage(table: pd.DataFrame, stable: Stable, settings: DriftSettings, unti
 
 
 def _quality(
-    table: pd.DataFrame, stable: Stable, reference_until_s: float | None, until_s: float, settings: DriftSettings
+    table: pd.DataFrame, stable: Stable, promoted_s: float, until_s: float, settings: DriftSettings
 ) -> QualityEstimate | None:
-    """The last window beside all windows of the reference."""
-    from monitoring.drift import quality
+    """The last window beside the reference: both of stable, since another bundle is calibrated otherwise."""
+    from monitoring.drift import detection, quality
 
-    now = _bins(table, "confidence", until_s - settings.window_h * drift_windows.HOUR_S, until_s)
-    before = _bins(table, "confidence", 0.0, min(reference_until_s or 0.0, until_s))
-    return quality.estimate(stable.released.calibration, now, before)
+    window_s = settings.window_h * drift_windows.HOUR_S
+    first_s, last_s = detection.first_window(promoted_s, window_s), until_s - window_s
+    if last_s < first_s:
+        return None
+    reference_s = first_s + detection.reference_windows(settings) * window_s
+    now = _bins(table, "confidence", last_s, until_s)
+    return quality.estimate(
+        stable.released.calibration, now, _bins(table, "confidence", first_s, min(reference_s, last_s))
+    )
 
 
 def _expectations(context: Context, family: str, since_s: float) -> tuple[Expectation, ...]:

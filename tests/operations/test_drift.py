@@ -119,6 +119,13 @@ def test_firmware_that_broke_headsets_is_the_population_s_change_and_pages(
     assert found.cause == "population"
     assert found.outcome == "page"
     assert found.verdict.value == Value.FAIL
+    assert found.quality is not None
+    assert found.quality.change is not None
+
+    monkeypatch.setattr(drift, "_promoted_s", lambda *_: START_S + DAYS * DAY_S - 3600)
+    assert world.evaluate().quality is None  # the last window was heard by another bundle
+    monkeypatch.setattr(drift, "_promoted_s", lambda *_: START_S)
+    world.evaluate()
     page = drift.page_path(world.context, FAMILY).read_text()
     assert "page somebody" in page
     assert "headset" in page
