@@ -66,6 +66,7 @@ def _whole_bundle(root: Path) -> str:
     return bundle
 
 
+@pytest.mark.timeout(1800)  # a release of ten steps, begun again after each of them
 @pytest.mark.parametrize("later_s", [0.0, 1.5], ids=["at once", "later"])
 def test_a_release_killed_at_every_step_ends_as_one_that_was_not(
     crash_projects: tuple[Path, Path], later_s: float
