@@ -169,7 +169,7 @@ def _routes(table: Table, asked: Question) -> dict[str, tuple[int, int, float]]:
     routes = {}
     for bundle in (one for one in (asked.stable, asked.canary) if one):
         inside = now & (table.rows["bundle"] == bundle).to_numpy(dtype=bool)
-        if inside.any():
+        if len(np.unique(table.session[inside])) >= asked.smallest:
             routes[f"bundle {asked.versions.get(bundle, '')} {short(bundle)}".replace("  ", " ")] = measured(inside)
     for label in COST_LABELS:
         codes, values = table.labels[label]

@@ -53,10 +53,12 @@ def impact(
             if sessions[place] and place not in left_out and value not in UNLABELLED:
                 parts.append(_slice(table, latency, now & (codes == place), name(label, value)))
     parts.sort(key=lambda one: (-_share(one), -one.requests, one.slice))
+    by_bundle, small = _bundles(table, now, bundles, smallest)
     before = _spread(latency[table.side == 0])
     return Impact(
-        whole=whole, slices=tuple(parts[:SHOWN]), bundles=_bundles(table, now, bundles), harms=_harms(table, now),
-        errors=_errors(table, now), burn=_burn(table, now, allowed), before=before, suppressed_groups=suppressed,
+        whole=whole, slices=tuple(parts[:SHOWN]), bundles=by_bundle, harms=_harms(table, now),
+        errors=_errors(table, now), burn=_burn(table, now, allowed), before=before,
+        suppressed_groups=suppressed + small,
     )  # fmt: skip
 
 
@@ -88,17 +90,26 @@ def _spread(latency: Floats) -> Spread | None:
     return Spread(p50=max(p50, 0.0), p95=max(p95, 0.0), p99=max(p99, 0.0))
 
 
-def _bundles(table: Table, now: npt.NDArray[np.bool_], known: Collection[Digest]) -> tuple[BundleImpact, ...]:
-    rows = table.rows[now].assign(harmed=table.harmed[now])
+def _bundles(
+    table: Table, now: npt.NDArray[np.bool_], known: Collection[Digest], smallest: int
+) -> tuple[tuple[BundleImpact, ...], int]:
+    """What each bundle answered, and how many of them are too small to be shown."""
+    rows = table.rows[now].assign(harmed=table.harmed[now], session=table.session[now])
+    groups = [
+        (str(bundle), arm == "canary", part)
+        for (bundle, arm), part in rows.groupby(["bundle", "arm"], sort=True)[["harmed", "session"]]
+        if bundle in known
+    ]
+    left_out = small_groups(np.array([part["session"].nunique() for _, _, part in groups], dtype=np.int64), smallest)
     found = [
         BundleImpact(
-            bundle=str(bundle), arm="canary" if arm == "canary" else "stable", requests=len(part),
+            bundle=bundle, arm="canary" if canary else "stable", requests=len(part),
             harmed_requests=int(part["harmed"].sum()),
         )
-        for (bundle, arm), part in rows.groupby(["bundle", "arm"], sort=True)[["harmed"]]
-        if bundle in known
+        for place, (bundle, canary, part) in enumerate(groups)
+        if place not in left_out
     ]  # fmt: skip
-    return tuple(sorted(found, key=lambda one: -one.requests))
+    return tuple(sorted(found, key=lambda one: -one.requests)), len(left_out)
 
 
 def _harms(table: Table, now: npt.NDArray[np.bool_]) -> dict[str, int]:

@@ -253,6 +253,23 @@ def test_a_bundle_that_cannot_be_played_holds_no_incident_up(
     )  # fmt: skip
 
 
+def test_a_group_of_few_sessions_is_counted_and_not_shown(tmp_path: Path) -> None:
+    world = IncidentWorld(tmp_path, new=True)
+
+    def few(row: dict[str, Any]) -> Mapping[str, Any]:
+        mine = int(row["session_id"], 16) % 30 == 0  # four sessions of the window's 120
+        return {"tenant": "internal", "bundle": world.before, "unstable_words": 5} if mine else {"tenant": "acme"}
+
+    world.traffic(few)
+    found = opened(world).incident
+    shown = {one.slice for one in found.impact.slices}
+    assert not any(name.startswith("tenant=") for name in shown), "acme would show how many internal ones there are"
+    assert found.impact.bundles == ()
+    assert not any(one.slice.startswith("tenant=") for one in found.regressions)
+    assert not any(one.route.startswith("bundle") and world.before[:12] in one.route for one in found.cost.routes)
+    assert found.impact.suppressed_groups == 4
+
+
 # ---- what never is --------------------------------------------------------------------------------------------------
 PLANTABLE = ("session_id", "request_id", "bundle", "tenant", "device", "language", "codec", "probe", "accent", "noise",
              "length", "speed", "priority", "degraded", "cascade", "error_code", "mode")  # fmt: skip
