@@ -204,3 +204,28 @@ def test_stable_is_stable_since_it_was_promoted_last(tmp_path: Path) -> None:
         since_s = drift._promoted_s(family.context, FAMILY, bundle, 0.0)
         assert since_s == datetime.fromisoformat(at[bundle]).timestamp()
     assert drift._promoted_s(family.context, FAMILY, "f" * 64, 7.0) == 7.0
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "expectation"),
+    [
+        ("confidence", 1.5, "expect_column_values_to_be_between"),
+        ("tenant", "a person's name", "expect_column_values_to_match_regex"),
+        ("session_id", None, "expect_column_values_to_not_be_null"),
+        ("arm", "winner", "expect_column_values_to_be_in_set"),
+        ("family", "asr-other", "expect_column_values_to_be_in_set"),
+    ],
+)
+def test_telemetry_that_breaks_its_contract_is_counted_and_never_shown(
+    tmp_path: Path, quiet: Path, monkeypatch: pytest.MonkeyPatch, column: str, value: Any, expectation: str
+) -> None:
+    context: Any = SimpleNamespace(home=tmp_path)
+    (tmp_path / "telemetry").symlink_to(quiet)
+    rows = drift_windows.newest_rows(context, FAMILY, since_s=START_S + (DAYS - 1) * DAY_S, most=100)
+    assert len(rows) == 100
+    rows[column] = rows[column].astype(object)
+    rows.loc[[3, 5], column] = value
+    monkeypatch.setattr(drift_windows, "newest_rows", lambda *_, **__: rows)
+    (broken,) = drift._expectations(context, FAMILY, 0.0)
+    assert (broken.expectation, broken.column, broken.rows) == (expectation, column, 2)
+    assert str(value) not in broken.model_dump_json()
