@@ -112,6 +112,7 @@ def test_a_serving_process_loads_nothing_that_is_not_named() -> None:
         "import registry.store.s3, registry.signing, registry.envelopes, speech.quantize, speech.front_end\n"
         "import speech.runtimes.ctc, speech.ctc.decode, speech.ctc.model, safetensors.torch\n"
         "import speech.runtimes.moonshine, onnxruntime, speech.runtimes.pocketsphinx, pocketsphinx, uvloop\n"
+        "import pages.live, jinja2, serving.tracing, opentelemetry.exporter.otlp.proto.http.trace_exporter\n"
         "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))\n"
     )
     loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)

@@ -252,5 +252,7 @@ def test_a_full_queue_takes_partials_away_and_gives_them_back(home: Home, start_
     with start_tiny(home.root, serve={"loaded": folder}, options=options) as gateway:
         busy, quiet = asyncio.run(asyncio.wait_for(script(gateway), 60))
     assert [message["type"] for message in busy] == ["ready", "final"]
-    assert [message["type"] for message in quiet] == ["ready", "partial", "partial", "final"]
+    kinds = [message["type"] for message in quiet]
+    # How full the queue is comes with the worker's answers: the first partial may still be kept back.
+    assert (kinds[0], set(kinds[1:-1]), kinds[-1]) == ("ready", {"partial"}, "final")
     assert busy[-1]["text"] == quiet[-1]["text"] == "alpha bravo"
