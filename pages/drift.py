@@ -11,16 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from contracts.drift import Distribution, DriftEvaluation, Mix, Moved, QualityEstimate
 from contracts.verdict import Value
-from pages.figures import PERCENT, Scale, many, moment, plain, slice_name, typographic
+from pages.environment import template
+from pages.figures import PERCENT, Scale, many, moment, plain, slice_name
 from pages.plots.axis import Axis, axis
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 WORDS = {
     "nothing": ("nothing moved", "pass"),
@@ -90,7 +87,7 @@ def render(evaluation: DriftEvaluation) -> str:
     """The page as a whole HTML document."""
     word, kind = _word(evaluation)
     drawn = sorted(evaluation.moved, key=lambda one: -one.evidence)[:_CHARTS]
-    return _template().render(
+    return template("drift/page.html.j2").render(
         word=word,
         kind=kind,
         one=evaluation,
@@ -229,14 +226,3 @@ def _mix_rows(mix: Mix) -> Sequence[MixRow]:
     values = {*mix.traffic, *mix.packs}
     rows = [MixRow(plain(name), 100 * mix.traffic.get(name, 0.0), 100 * mix.packs.get(name, 0.0)) for name in values]
     return sorted(rows, key=lambda row: (-abs(row.traffic - row.packs), row.value))[:_VALUES]
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"typographic": typographic, "plain": plain}
-    return environment.get_template("drift/page.html.j2")

@@ -10,18 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from contracts.digest import Digest, short
 from contracts.incident import Incident, Regression, SliceImpact
 from pages import markdown as md
+from pages.environment import template
 from pages.facts import Fact
-from pages.figures import duration, many, milliseconds, moment, plain, slice_name, typographic
+from pages.figures import duration, many, milliseconds, moment, plain, slice_name
 from pages.prose import prose
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 KINDS = {"continue": "pass", "pause": "inconclusive", "degrade": "inconclusive"}
 """How an action is drawn; others are `fail`."""
@@ -42,7 +39,7 @@ class Grid(NamedTuple):
 
 def render(incident: Incident) -> str:
     """The packet as a whole HTML document."""
-    return _template().render(
+    return template("incident/page.html.j2").render(
         incident=incident,
         word=_word(incident),
         kind="pass" if incident.state == "closed" else KINDS.get(incident.recommendation.action, "fail"),
@@ -267,14 +264,3 @@ def listing(incidents: Sequence[Incident], now: str, carriers: Mapping[str, str]
         how = f"closed  added: {one.closed.added}, {carried}" if one.closed else f"open  {_word(one)}{when}"
         lines.append(f"{one.incident}  {one.family}  {how}")
     return lines
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"typographic": typographic, "moment": moment, "plain": plain}
-    return environment.get_template("incident/page.html.j2")

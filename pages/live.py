@@ -13,20 +13,17 @@ import base64
 import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from contracts.live import Burn, BurnAlarm, CanaryProgress, LiveFamily, LiveReport, Move, Promise
 from contracts.routing import RouteTable
-from pages.figures import duration, many, milliseconds, moment, plain, typographic
+from pages.environment import template
+from pages.figures import duration, many, milliseconds, moment, plain
 from pages.plots.evidence import Track, tracks
 from pages.plots.sparklines import OVERALL, Grid, grid
 from pages.reading import Command
 from pages.serving_roles import Part, Role, parts, roles, table_of
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 REFRESH_S = 5
 """How often an open page fetches itself anew."""
@@ -106,7 +103,7 @@ def render(report: LiveReport) -> str:
     sections = tuple(_section(report, family) for family in report.families)
     word, kind = _whole(report, sections)
     script = files("pages").joinpath("templates/live/refresh.js").read_text()
-    return _template().render(
+    return template("live/page.html.j2").render(
         sections=sections,
         word=word,
         kind=kind,
@@ -335,15 +332,3 @@ def _commands(live: LiveFamily, table: RouteTable | None) -> tuple[Command, ...]
         named.append(Command("let stable answer all", f"soundcheck cascade {family} --off --key KEY --reason TEXT"))
     named.append(Command("forbid promotions", f"soundcheck freeze {family}"))
     return tuple(named)
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"typographic": typographic, "moment": moment, "plain": plain}
-    environment.globals |= {"many": many}
-    return environment.get_template("live/page.html.j2")

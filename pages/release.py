@@ -9,14 +9,14 @@ Source: pages.md (Release report).
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from contracts.reports import TimingReport
 from contracts.verdict import Value, Verdict
 from pages import lineage
+from pages.environment import template
 from pages.facts import Fact, flat
-from pages.figures import duration, many, milliseconds, moment, plain, size, typographic
+from pages.figures import duration, milliseconds, moment, plain, size
 from pages.plots.calibration import reliabilities
 from pages.plots.cost import moves
 from pages.plots.errors import error_packs
@@ -48,9 +48,6 @@ from pages.reading import (
 from pages.staged import measured
 from pages.stops import stop_of
 from pages.view import ReleaseView
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 _OUTCOMES = {
     "promoted": ("Promoted", "pass"),
@@ -115,7 +112,7 @@ def render(view: ReleaseView) -> str:
         "evidence_digest": view.evidence.digest() if view.evidence else None,
         "signature": signature,
     }
-    return _template().render(page, prose=prose(digests(view)))
+    return template("release/page.html.j2", box=lineage.BOX).render(page, prose=prose(digests(view)))
 
 
 def _pictures(view: ReleaseView) -> dict[str, Any]:
@@ -286,19 +283,3 @@ def _contract(view: ReleaseView) -> tuple[Fact, ...]:
     fields = view.entry.model_dump(mode="json")
     envelope = fields.pop("resource_envelope")
     return flat({**fields, "resource envelope": envelope})
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"typographic": typographic, "moment": moment, "bytes": size, "plain": plain}
-    environment.globals |= {"many": many, "box": lineage.BOX}
-    return environment.get_template("release/page.html.j2")

@@ -8,8 +8,7 @@ Source: pages.md; coverage 28.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from contracts.digest import Digest
 from contracts.policy import CanaryMetric
@@ -17,12 +16,10 @@ from contracts.reports import CanaryReport, Comparison
 from contracts.rollback_packet import RollbackPacket
 from contracts.verdict import Value
 from pages.comparing import change, difference, limit, marks, subject
+from pages.environment import template
 from pages.facts import Fact, flat
-from pages.figures import many, moment, plain, typographic
+from pages.figures import many, moment, plain
 from pages.prose import prose
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 Place = Literal["stable", "canary", "not routed"]
 
@@ -77,7 +74,7 @@ def render(view: PacketView) -> str:
         "compatibility": flat(_compatibility(packet)),
         "links": flat(dict(packet.links)),
     }
-    return _template().render(page, prose=prose(known))
+    return template("packet/page.html.j2").render(page, prose=prose(known))
 
 
 def headline(view: PacketView) -> str:
@@ -171,14 +168,3 @@ def _compatibility(packet: RollbackPacket) -> dict[str, Any]:
         "stages": " then ".join(packet.stages),
         "cache": packet.cache,
     }
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"typographic": typographic, "moment": moment, "plain": plain}
-    return environment.get_template("packet/page.html.j2")
