@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from contracts.digest import Digest, short
-from contracts.errors import Conflict, SoundcheckError
+from contracts.errors import SoundcheckError
 from contracts.ledger_event import LedgerEvent
 from contracts.policy import FamilyPolicy
 from contracts.routing import CanaryRoute, RouteTable, SliceRule, Stage
@@ -28,8 +28,6 @@ STAGE = "canary_stage"
 """The ledger's step of one stage: a start before its move, a complete with the report so far once it is decided."""
 SLICES = "canary_slices"
 """The ledger's step that routes failing slices back to stable, before the move."""
-ATTEMPTS = 5
-"""How often a canary is taken off again when somebody else moved the pointer meanwhile."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,23 +126,21 @@ def withdraw(context: Context, family: str, reason: str, *, release: str = "", c
 
     `close`: its open streams are ended at once instead of being drained (R7.6).
     """
-    for attempt in range(ATTEMPTS):
-        seen = pointer.current(context, family)
+
+    def moved(seen: pointer.Current) -> bool:
         if seen.table is None or seen.table.canary is None or release not in ("", seen.table.canary.release):
             return False
         closed = (seen.table.canary.bundle,) if close else ()
         kept = tuple(rule for rule in seen.table.slice_rules if rule.bundle != seen.table.stable)
-        try:
-            move(
-                context, family, seen, reason=reason, stable=seen.table.stable, slice_rules=kept, closed=closed,
-                actor=actor,
-            )  # fmt: skip
-            break
-        except Conflict:
-            if attempt == ATTEMPTS - 1:
-                raise
-    follow(context, family)
-    return True
+        move(
+            context, family, seen, reason=reason, stable=seen.table.stable, slice_rules=kept, closed=closed, actor=actor
+        )
+        return True
+
+    taken_off = pointer.insist(context, family, moved)
+    if taken_off:
+        follow(context, family)
+    return taken_off
 
 
 def move(context: Context, family: str, seen: pointer.Current, *, reason: str, stable: Digest | None,

@@ -7,8 +7,9 @@ sequence and head it was moved at (R9); intent stands in the ledger before, the 
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from typing import NamedTuple, TypeVar
 
 from pydantic import JsonValue
 
@@ -19,6 +20,10 @@ from contracts.routing import POINTERS, CanaryRoute, Cascade, Degradation, Route
 from operations.context import Context, log
 from serving.presence import wait_for_version
 
+Moved = TypeVar("Moved")
+
+ATTEMPTS = 5
+"""How often a move that must be made is tried again when somebody else moved the pointer meanwhile (B7)."""
 MOVED = "had moved the pointer"
 """What `reconcile` says of an interrupted step whose outcome was not written down."""
 
@@ -100,6 +105,17 @@ def move(
     except Conflict:
         raise _lost(context, family, table, prefix) from None
     return table
+
+
+def insist(context: Context, family: str, moved: Callable[[Current], Moved]) -> Moved:
+    """What `moved` returns for the table that stands; where somebody else was first, for the one that stands then (B7).
+
+    Raises Conflict after ATTEMPTS.
+    """
+    for _ in range(ATTEMPTS - 1):
+        with suppress(Conflict):
+            return moved(current(context, family))
+    return moved(current(context, family))
 
 
 def _going_on(table: RouteTable | None, ended: Collection[Digest | None]) -> Beside:

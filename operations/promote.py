@@ -20,7 +20,7 @@ from operations.approve import require_approval
 from operations.chain import unreadable
 from operations.context import Context, once
 from operations.mirror import follow
-from operations.restore import healthy
+from operations.restore import refuse_broken
 from registry.documents import get_document
 from registry.garbage import refuse_collected
 
@@ -90,14 +90,7 @@ def _refuse_forbidden(context: Context, family: str, bundle: Digest) -> None:
             "the bundle is condemned", where=family, got=bundle, expected="a bundle nobody condemned",
             next_step="release a new candidate",
         )  # fmt: skip
-    if faults := healthy(context, family, bundle):
-        raise Corrupt(
-            "the bundle is not whole",
-            where=f"{family}, bundle {short(bundle)}",
-            got="; ".join(faults),
-            expected="every file as it was packaged",
-            next_step=f"soundcheck verify {family}; restore the store from its backup, or release a new candidate",
-        )
+    refuse_broken(context, family, bundle, else_="restore the store from its backup, or release a new candidate")
 
 
 def _refuse_collected(context: Context, intent: LedgerEvent) -> None:

@@ -60,6 +60,18 @@ def restore(context: Context, family: str, bundle: Digest, into: Path) -> Restor
     return Restored(bundle, manifest.family, manifest.version, len(manifest.files) - len(absent), into, said)
 
 
+def refuse_broken(context: Context, family: str, bundle: Digest, *, else_: str) -> None:
+    """Raise Corrupt for a bundle that cannot be served (B3); `else_`: what to do instead, beside looking closer."""
+    if faults := healthy(context, family, bundle):
+        raise Corrupt(
+            "the bundle is not whole",
+            where=f"{family}, bundle {short(bundle)}",
+            got="; ".join(faults),
+            expected="every file as it was packaged",
+            next_step=f"soundcheck verify {family}; {else_}",
+        )
+
+
 class Findings(NamedTuple):
     """What is wrong, and what is absent for a reason that somebody signed or recorded; both in sentences.
 

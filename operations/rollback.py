@@ -17,7 +17,7 @@ from pydantic import JsonValue
 
 from contracts.bundle import BundleManifest
 from contracts.digest import Digest, short
-from contracts.errors import Conflict, Refused
+from contracts.errors import Refused
 from contracts.feature_contract import FeatureContract
 from contracts.ledger_event import LedgerEvent
 from contracts.routing import RouteTable, SliceRule
@@ -30,10 +30,6 @@ from operations.verification import Verification, verify_served
 from registry.documents import get_document
 from registry.release_state import ReleaseState
 from registry.resolver import NoTarget, Resolution, rollback_target
-
-ATTEMPTS = 5
-"""How often a rollback tries again when somebody else moved the pointer meanwhile."""
-
 
 WARM = 2
 """Bundles that are kept warm beside the stable one: the last that were left."""
@@ -188,21 +184,18 @@ def _move(
     state = ledger.state()
     left = set() if slices else _left(state, resolution)
     intent = ledger.append("rollback", "start", at=context.timestamp(), outputs=outputs, data=facts)
-    for attempt in range(ATTEMPTS):
-        seen = pointer.current(context, family)
+
+    def moved(seen: pointer.Current) -> RouteTable:
         assert seen.table is not None
         stable = seen.table.stable if slices else resolution.target
         warm = tuple(bundle for bundle in (seen.stable, *seen.table.warm) if bundle and bundle != stable)
         rules = _rules(seen.table.slice_rules, slices, resolution.target)
-        try:
-            table = pointer.move(
-                context, family, seen, stable=stable, slice_rules=rules, warm=warm[:WARM], left=left, actor=actor,
-                reason=reason,
-            )  # fmt: skip
-            break
-        except Conflict:
-            if attempt == ATTEMPTS - 1:
-                raise
+        return pointer.move(
+            context, family, seen, stable=stable, slice_rules=rules, warm=warm[:WARM], left=left, actor=actor,
+            reason=reason,
+        )  # fmt: skip
+
+    table = pointer.insist(context, family, moved)
     pointer.wait_for_gateways(context, table)
     return intent, table
 

@@ -17,14 +17,14 @@ from typing import Literal, NamedTuple
 from pydantic import JsonValue
 
 from contracts.digest import Digest, short
-from contracts.errors import Conflict, Corrupt, Refused
+from contracts.errors import Refused
 from contracts.ledger_event import LedgerEvent
 from contracts.routing import RouteTable
 from operations import keys, pointer
 from operations.context import Context
 from operations.golden import prove, warm_proof
-from operations.restore import healthy
-from operations.rollback import ATTEMPTS, incompatible, named_bundle
+from operations.restore import refuse_broken
+from operations.rollback import incompatible, named_bundle
 from registry.signing import KeySigner, sign
 
 STEERING_TYPE = "https://soundcheck.invalid/predicates/steering/v1"
@@ -109,19 +109,15 @@ def _signed(context: Context, signer: KeySigner, family: str, step: str, facts: 
 def _move(
     context: Context, family: str, arranged: Callable[[pointer.Beside], pointer.Beside], *, actor: str, reason: str
 ) -> RouteTable:
-    for attempt in range(ATTEMPTS):
-        seen = pointer.current(context, family)
+    def moved(seen: pointer.Current) -> RouteTable:
         table = seen.table
         assert table is not None
-        try:
-            return pointer.move(
-                context, family, seen, stable=table.stable, canary=table.canary, slice_rules=table.slice_rules,
-                warm=table.warm, beside=arranged(_beside(table)), actor=actor, reason=reason,
-            )  # fmt: skip
-        except Conflict:
-            if attempt == ATTEMPTS - 1:
-                raise
-    raise AssertionError("the last attempt returns or raises")
+        return pointer.move(
+            context, family, seen, stable=table.stable, canary=table.canary, slice_rules=table.slice_rules,
+            warm=table.warm, beside=arranged(_beside(table)), actor=actor, reason=reason,
+        )  # fmt: skip
+
+    return pointer.insist(context, family, moved)
 
 
 def _complete(context: Context, intent: LedgerEvent, table: RouteTable) -> None:
@@ -163,14 +159,7 @@ def once_stable(context: Context, family: str, name: str) -> Digest:
 
 
 def _prove_fit(context: Context, family: str, bundle: Digest) -> None:
-    if faults := healthy(context, family, bundle):
-        raise Corrupt(
-            "the bundle is not whole",
-            where=f"{family}, bundle {short(bundle)}",
-            got="; ".join(faults),
-            expected="every file as it was packaged",
-            next_step=f"soundcheck verify {family}; name another bundle",
-        )
+    refuse_broken(context, family, bundle, else_="name another bundle")
     if why := incompatible(context, pointer.current(context, family).stable, bundle):
         raise Refused(
             "the bundle is not compatible with what clients send now",
