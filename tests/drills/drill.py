@@ -195,11 +195,14 @@ class Drill:
         return tuple(str(name) for event in events for name in event.data["slices"])  # type: ignore[union-attr]
 
     def cost_per_answer(self) -> tuple[float, float]:
-        """US dollars of compute an answer, copies included: while the canary was on the table, and afterwards."""
+        """US dollars of compute an answer: of those that were copied, with their copies, and of those afterwards.
+
+        A busy gateway drops copies; what was not copied says nothing about what a copy costs.
+        """
         rows = read(self.family.home / "telemetry", FAMILY)
+        copied = rows["request_id"].isin(set(rows.loc[rows["arm"] == "shadow", "request_id"]))
         after = rows["route_version"] == self.table.version
-        on = rows["route_version"].isin(set(rows.loc[rows["arm"] != "stable", "route_version"]))
-        costs = [part["cost_usd"].sum() / (part["arm"] != "shadow").sum() for part in (rows[on], rows[after])]
+        costs = [part["cost_usd"].sum() / (part["arm"] != "shadow").sum() for part in (rows[copied], rows[after])]
         return float(costs[0]), float(costs[1])
 
     def answered_after(self) -> set[Digest]:
