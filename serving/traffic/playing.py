@@ -14,10 +14,10 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
 from websockets.exceptions import WebSocketException
@@ -219,6 +219,75 @@ class _Player:
         return self.summary
 
 
+class _Bounds(NamedTuple):
+    """When traffic ends: after so many seconds or requests, or when it is told to."""
+
+    seconds: float | None
+    requests: int | None
+    stop: threading.Event | None
+
+    def wanted(self, made: int) -> bool:
+        """Whether a session that has begun goes on."""
+        stopped = self.stop is not None and self.stop.is_set()
+        return not (stopped or (self.requests is not None and made >= self.requests))
+
+    def done(self, elapsed_s: float, made: int) -> float:
+        """How much of it is over, in [0, 1]."""
+        parts = [elapsed_s / self.seconds] if self.seconds else []
+        parts += [made / self.requests] if self.requests else []
+        return min(max(parts, default=0.0), 1.0)
+
+
+class _Run:
+    """Sessions that come and go until the bounds are reached."""
+
+    def __init__(
+        self,
+        player: _Player,
+        visits: Iterator[Session],
+        draw: random.Random,
+        bounds: _Bounds,
+        on_progress: Callable[[int, float], None] | None,
+    ) -> None:
+        self._player = player
+        self._visits = visits
+        self._draw = draw
+        self._bounds = bounds
+        self._on_progress = on_progress
+        self._began = time.monotonic()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self._began
+
+    async def visitor(self, pause_s: float) -> None:
+        """One session after another, with pauses of this mean."""
+        while self._beginning():
+            await self._visit()
+            await asyncio.sleep(self._draw.expovariate(1 / pause_s) if pause_s else 0)
+
+    async def arrivals(self, per_s: float) -> None:
+        """Sessions that begin at random (Poisson), however many are under way."""
+        async with asyncio.TaskGroup() as group:
+            while self._beginning():
+                group.create_task(self._visit())
+                await asyncio.sleep(self._draw.expovariate(per_s))
+
+    def _wanted(self) -> bool:
+        return self._bounds.wanted(self._player.summary.requests)
+
+    def _beginning(self) -> bool:
+        seconds = self._bounds.seconds
+        return self._wanted() and (seconds is None or self.elapsed_s < seconds)
+
+    async def _visit(self) -> None:
+        await self._player.play(next(self._visits), go_on=self._wanted)
+        if self._on_progress is not None:
+            made = self._player.summary.requests
+            self._on_progress(made, self._bounds.done(self.elapsed_s, made))
+
+
 def play(
     base_url: str,
     *,
@@ -265,43 +334,13 @@ def play(
         player = _Player(
             base_url, family, api_key, count_errors=count_errors, cadence=cadence, probe=probe, habits=habits
         )
-        draw = random.Random(seed + 1)
-        began = time.monotonic()
-
-        def wanted() -> bool:
-            made = player.summary.requests
-            return not ((stop is not None and stop.is_set()) or (requests is not None and made >= requests))
-
-        def beginning() -> bool:
-            return wanted() and (seconds is None or time.monotonic() - began < seconds)
-
-        def fraction() -> float:
-            parts = [(time.monotonic() - began) / seconds] if seconds else []
-            parts += [player.summary.requests / requests] if requests else []
-            return min(max(parts, default=0.0), 1.0)
-
-        async def visit() -> None:
-            await player.play(next(visits), go_on=wanted)
-            if on_progress is not None:
-                on_progress(player.summary.requests, fraction())
-
-        async def visitor() -> None:
-            while beginning():
-                await visit()
-                await asyncio.sleep(draw.expovariate(1 / pause_s) if pause_s else 0)
-
-        async def arrivals(per_s: float) -> None:
-            async with asyncio.TaskGroup() as group:
-                while beginning():
-                    group.create_task(visit())
-                    await asyncio.sleep(draw.expovariate(per_s))
-
+        playing = _Run(player, visits, random.Random(seed + 1), _Bounds(seconds, requests, stop), on_progress)
         if rate_per_s is not None:
-            await arrivals(rate_per_s)
+            await playing.arrivals(rate_per_s)
         else:
-            await asyncio.gather(*(visitor() for _ in range(concurrency)))
+            await asyncio.gather(*(playing.visitor(pause_s) for _ in range(concurrency)))
         summary = await player.close()
-        summary.duration_s = time.monotonic() - began
+        summary.duration_s = playing.elapsed_s
         return summary
 
     return asyncio.run(run())

@@ -75,4 +75,7 @@ def test_a_bundle_without_fixtures_is_served_unproved(gateway: RunningGateway, h
     proven = with_golden(home, "beside", "good morning")
     table = home.point(FAMILY, bundle, warm=(proven,))
     wait_for_version(home.root, FAMILY, table.version, timeout_s=20)
-    eventually(lambda: set(proved(home, gateway)) == {proven})
+    said = eventually(lambda: proved(home, gateway))
+    assert set(said) == {proven}
+    workers = gateway.status()["families"][FAMILY]["workers"]
+    assert (workers[bundle]["state"], set(workers)) == ("ready", {bundle, proven})
