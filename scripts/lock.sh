@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes requirements.lock (no registry addresses in it) from pyproject.toml.
+# Makes requirements.lock (no registry addresses in it) from pyproject.toml; scripts/overrides.txt leaves out what some
+# packages ask for and do not need.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 arguments=()
@@ -7,4 +8,4 @@ for folder in ${PIP_FIND_LINKS:-$(python -m pip config get global.find-links 2>/
   arguments+=(--find-links "$folder")
 done
 python scripts/check_repository.py --print-requirements |
-  uv pip compile --quiet --python-version 3.11 --no-annotate --no-header "${arguments[@]}" -o requirements.lock "$@" -
+  uv pip compile --quiet --python-version 3.11 --no-annotate --no-header --override scripts/overrides.txt "${arguments[@]}" -o requirements.lock "$@" -
