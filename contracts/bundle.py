@@ -12,19 +12,19 @@ Layout of a bundle:
     registry_entry.json    train_manifest.json
     reports/quality.json   reports/safety.json
     MODEL_CARD.md          rollback_packet.json
-    golden/golden.json     golden/audio/*.wav
+    golden/golden.json     golden/audio/*.wav (none for a synthesis)
 """
 
 from __future__ import annotations
 
 import unicodedata
 from pathlib import PurePosixPath
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
 from pydantic import field_validator, model_validator
 
 from contracts.digest import Digest, digest_of
-from contracts.document import Document, Part
+from contracts.document import Document, Part, later
 from contracts.train_manifest import FileEntry
 
 PAYLOAD = "payload/"
@@ -87,21 +87,42 @@ class BundleManifest(Document):
 
 
 class GoldenFixture(Part):
-    """Audio that may be kept, and what the model must say to it; `slices` are labels such as accent."""
+    """What a model is asked, and what it must answer; `slices` are labels such as accent.
+
+    Attributes:
+        audio: what it hears, a file below `golden/` that may be kept; empty for a synthesis.
+        text: what it says: a transcript; of a dialogue what it heard, a line break, and its reply.
+        prompt: what it is given to say (synthesis).
+        label: the class (classification), the cited documents (dialogue), the vector's space (embedding).
+        vector: the embedding, the score of each class, or the sketch of what was spoken (speech/sketch.py).
+    """
 
     fixture_id: str
     audio: str
     text: str
     slices: dict[str, str] = {}
+    prompt: str = later("")
+    label: str = later("")
+    vector: tuple[float, ...] = later(())
 
 
 class Golden(Document):
     """The golden fixtures of a bundle and the tolerance they are compared with (R6.1).
 
-    `max_word_edits` is per fixture; 0 means equal text.
+    `max_word_edits` of the text is per fixture, 0 means equal text; a label must be equal; no component of a vector may
+    differ by more than `max_distance`.
     """
 
     KIND: ClassVar[str] = "golden"
 
     max_word_edits: int
     fixtures: tuple[GoldenFixture, ...]
+    max_distance: float = later(0.0)
+
+
+class GoldenAnswer(NamedTuple):
+    """What a model answered to a fixture: the parts that it is compared by (see GoldenFixture)."""
+
+    text: str = ""
+    label: str = ""
+    vector: tuple[float, ...] = ()

@@ -16,7 +16,12 @@ from contracts.registry_entry import ResourceEnvelope
 Share = Annotated[float, Field(ge=0, le=1)]
 """A fraction in [0, 1]."""
 
+Task = Literal["transcription", "synthesis", "embedding", "classification", "dialogue"]
+"""What a family's models do. The task chooses how a model is run, what its golden outputs are, which route of the API
+answers, what is planted for its safety report, and which metrics can be measured (speech/kinds, operations/kinds)."""
+
 MetricName = Literal[
+    # transcription; of a synthesis, what a recogniser hears in it
     "wer",
     "cer",
     "entity_error_rate",
@@ -24,6 +29,27 @@ MetricName = Literal[
     "churn",
     "early_endpoint_rate",
     "brier",
+    # synthesis
+    "mos",
+    "noise_mos",
+    "speaker_similarity",
+    "duration_error",
+    "silence_share",
+    "clipping",
+    # embedding
+    "eer",
+    "min_dcf",
+    "recall_at_1",
+    "recall_at_5",
+    "cross_version_eer",
+    # classification
+    "macro_f1",
+    "class_recall",
+    # dialogue
+    "task_success",
+    "groundedness",
+    "citation_coverage",
+    "barge_in_success",
 ]
 """Every quality metric a policy may name; evalpacks/metrics has one file a family, and METRICS says how each reads."""
 
@@ -56,11 +82,20 @@ class ServingGate(Part):
     """Budgets of speed and size; milliseconds, megabytes, US dollars an audio hour.
 
     `*_regression` are shares: how much worse than the stable one, measured in the same interleaved pass, a figure may
-    be (0.15: 15 per cent); `*_regression_ms` say the same in milliseconds.
+    be (0.15: 15 per cent); `*_regression_ms` say the same in milliseconds. An audio hour is of audio heard, of a
+    synthesis of audio made. `first_audio_*` run from the request (in a dialogue from the end of the user's speech) to
+    the first samples, `underrun_share` is the share of answers whose playback starves, `turn_p95_ms` runs to the end
+    of the reply.
     """
 
     first_partial_p95_ms: PositiveFloat | None = None
     first_stable_p95_ms: PositiveFloat | None = None
+    first_audio_p50_ms: PositiveFloat | None = later(None)
+    first_audio_p95_ms: PositiveFloat | None = later(None)
+    first_audio_p99_ms: PositiveFloat | None = later(None)
+    underrun_share: Share | None = later(None)
+    turn_p95_ms: PositiveFloat | None = later(None)
+    cost_usd_per_successful_turn: PositiveFloat | None = later(None)
     final_p95_ms: PositiveFloat
     rtf: PositiveFloat
     peak_memory_mb: PositiveFloat
@@ -201,6 +236,7 @@ class FamilyPolicy(Document):
     KIND: ClassVar[str] = "family_policy"
 
     family: str
+    task: Task = later("transcription")
     registry: dict[str, JsonValue]
     normalizer: Literal["none", "basic", "english"]
     high_risk: bool = False

@@ -174,7 +174,8 @@ class TimingReport(Document):
     """Speed of a payload offline, from an exclusive pass of its own (R3): never packaged, named by the ledger.
 
     `*_ms` are milliseconds; `rtf` is compute seconds over audio seconds. `first_stable_ms` is when the first word that
-    never changed again was shown, `endpoint_ms` how long after the end of speech the endpoint rule fired.
+    never changed again was shown, `endpoint_ms` how long after the end of speech the endpoint rule fired,
+    `first_audio_ms` until the first samples of an answer, `underrun_share` the share of answers whose playback starved.
     """
 
     KIND: ClassVar[str] = "timing_report"
@@ -196,6 +197,10 @@ class TimingReport(Document):
     stable_endpoint_ms: Quantiles | None = None
     stable_peak_memory_mb: NonNegativeFloat | None = None
     stable_cost_usd_per_audio_hour: NonNegativeFloat | None = None
+    first_audio_ms: Quantiles | None = later(None)
+    stable_first_audio_ms: Quantiles | None = later(None)
+    underrun_share: NonNegativeFloat | None = later(None)
+    stable_underrun_share: NonNegativeFloat | None = later(None)
     utterances: NonNegativeInt = 0
     stream_faults: tuple[str, ...] = ()
     """What shows that the candidate's stream was not computed from its chunks (speech/honesty.py)."""

@@ -29,7 +29,8 @@ class Outputs(NamedTuple):
     """What one model gave for one pack.
 
     Attributes:
-        texts: one row an utterance of the pack: utterance_id, text, and confidence in [0, 1] or NaN.
+        texts: one row an utterance of the pack: utterance_id, text, and confidence in [0, 1] or NaN; with the columns
+            that the model's task measures (speech/kinds says which).
         stream: what it showed when it heard a sample of the pack chunk by chunk, in order: utterance_id, heard_s (s of
             audio heard so far), text, committed (words that never change again), final (bool); None where the pack was
             not streamed.
@@ -58,6 +59,8 @@ class Evidence:
         confidence: of each utterance, NaN where the engine has none, shape (utterances,).
         stream: the table of `Outputs.stream`, texts as the model gave them.
         intents: intent -> pattern, of the pack (PackMeta.intents).
+        measured: the table of `Outputs.texts`, in the order of `utterances`.
+        beside: the same of the stable model, for what two versions are to each other; None where there is none.
     """
 
     utterances: pd.DataFrame
@@ -68,6 +71,14 @@ class Evidence:
     confidence: Floats
     stream: pd.DataFrame | None = None
     intents: Mapping[str, str] = field(default_factory=dict)
+    measured: pd.DataFrame | None = None
+    beside: pd.DataFrame | None = None
+
+    def column(self, name: str) -> Floats | None:
+        """A measured column, shape (utterances,), NaN where the model gave nothing; None where there is no such one."""
+        if self.measured is None or name not in self.measured.columns:
+            return None
+        return self.measured[name].to_numpy(dtype=np.float64)
 
 
 class Metric(NamedTuple):

@@ -1,4 +1,4 @@
-"""Engines that turn audio into text, one file an engine, behind one Protocol.
+"""Engines, one file each, behind a Protocol a task: here those that turn audio into text, the others in kinds.py.
 
 Boundary: a runtime reads its payload folder when it is loaded and nothing afterwards.
 Invariants: the same payload and the same audio give the same text on one machine; an engine is chosen by the payload's
@@ -8,15 +8,20 @@ Invariants: the same payload and the same audio give the same text on one machin
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from contracts.errors import Refused
+from contracts.policy import Task
+
+if TYPE_CHECKING:
+    from speech.runtimes.kinds import Model
 
 Samples = npt.NDArray[np.float32]
 """Mono audio, shape (samples,), values in [-1, 1], at the runtime's `sample_rate_hz`."""
@@ -110,14 +115,42 @@ class BatchRuntime(Runtime, Protocol):
         ...
 
 
-ENGINES = ("ctc", "moonshine", "pocketsphinx")
+ENGINES: dict[str, Task] = {
+    "ctc": "transcription",
+    "moonshine": "transcription",
+    "pocketsphinx": "transcription",
+}
+"""Engines of this room, and what their models do."""
+
+FAMILIES = "families."
+"""An engine `families.NAME` is the module families/NAME/engine.py, beside the rooms: somebody's own model."""
+
+
+def load_model(payload: Path, *, threads: int = 1) -> Model:
+    """Load the engine that `payload/runtime.json` names; raises Refused for an engine that is not known."""
+    engine = json.loads((payload / "runtime.json").read_text())["engine"]
+    model: Model = importlib.import_module(_module(engine)).load(payload, threads=threads)
+    return model
 
 
 def load(payload: Path, *, threads: int = 1) -> Runtime:
-    """Load the engine that `payload/runtime.json` names; raises Refused for an engine that is not known."""
-    engine = json.loads((payload / "runtime.json").read_text())["engine"]
-    if engine not in ENGINES:
-        raise Refused("unknown engine", where="runtime.json", got=repr(engine), expected=" or ".join(ENGINES))
-    module = importlib.import_module(f"speech.runtimes.{engine}")
-    runtime: Runtime = module.load(payload, threads=threads)
-    return runtime
+    """Load an engine that transcribes; raises Refused for one that is not known or does something else."""
+    from speech.runtimes.kinds import transcriber
+
+    return transcriber(load_model(payload, threads=threads))
+
+
+def _module(engine: str) -> str:
+    """The module of an engine: one of this room, or of a folder below families/, never of another place."""
+    if engine in ENGINES:
+        return f"speech.runtimes.{engine}"
+    own = engine.removeprefix(FAMILIES)
+    if engine.startswith(FAMILIES) and own.isidentifier() and importlib.util.find_spec(f"{engine}.engine"):
+        return f"{engine}.engine"
+    raise Refused(
+        "unknown engine",
+        where="runtime.json",
+        got=repr(engine),
+        expected=" or ".join([*ENGINES, f"{FAMILIES}NAME with families/NAME/engine.py in the project"]),
+        next_step="name one of these, or write the engine (docs/bring-your-own.md)",
+    )
