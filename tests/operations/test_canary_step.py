@@ -6,10 +6,8 @@ import json
 import math
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +22,7 @@ from operations.canary_judge import Judge
 from operations.named import unread
 from registry.store.memory import Crash, FaultKind
 from tests.operations.canary_world import BUNDLE, FAMILY, STABLE, World, say
+from tests.servers.loopback import Handler, listening
 
 PROMOTE = say("promote")
 
@@ -40,27 +39,14 @@ def away(*_: Any, **__: Any) -> NoReturn:
     raise DependencyFailed("it is away", got="process 7 at version 1")
 
 
-@contextmanager
-def status_server(answer: dict[str, Any]) -> Iterator[str]:
+def status_server(answer: dict[str, Any]) -> AbstractContextManager[str]:
     """A gateway that answers `/v1/status` with this."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps(answer).encode())
+    class Status(Handler):
+        def respond(self) -> None:
+            self.answer(200, json.dumps(answer).encode())
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    return listening(Status)
 
 
 @pytest.fixture

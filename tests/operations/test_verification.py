@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from serving.client import start_gateway
 from serving.presence import announce, followers, withdraw
 from tests.operations.gated_releases import FAMILY
 from tests.operations.tiny_family import GATEWAY, OPERATOR, TinyFamily
+from tests.servers.loopback import Handler, listening
 from tests.serving.test_switching import eventually
 
 
@@ -44,30 +42,14 @@ def test_a_real_gateway_answers_by_the_target_as_soon_as_the_rollback_is_done(fa
     assert (outcome(family)["gateways_asked"], outcome(family)["gateways_wrong"]) == (1, [])
 
 
-@contextmanager
-def pretender(status: int, body: dict[str, Any], **headers: str) -> Iterator[str]:
+def pretender(status: int, body: dict[str, Any], **headers: str) -> AbstractContextManager[str]:
     """A gateway that says that it serves everything, and answers like this."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            content = json.dumps(body).encode()
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(content))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
+    class Pretending(Handler):
+        def respond(self) -> None:
+            self.answer(status, json.dumps(body).encode(), headers)
 
-        def log_message(self, *_: Any) -> None:
-            """Tests are quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    return listening(Pretending)
 
 
 def _proved(family: TinyFamily, url: str) -> None:

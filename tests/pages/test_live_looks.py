@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +12,7 @@ import pytest
 from pages.live import content_policy, render
 from tests.pages import live_examples as examples
 from tests.pages.test_release_looks import BRIGHTNESS, Media, Theme, complaints
+from tests.servers.loopback import Handler, listening
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -99,29 +98,14 @@ class Served:
 def served() -> Iterator[tuple[Served, str]]:
     state = Served()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Page(Handler):
+        def respond(self) -> None:
             state.asked.append(self.path)
-            content = state.html.encode()
-            self.send_response(200 if state.works else 500)
-            self.send_header("content-type", "text/html; charset=utf-8")
-            self.send_header("content-security-policy", content_policy())
-            self.send_header("content-length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            headers = {"content-type": "text/html; charset=utf-8", "content-security-policy": content_policy()}
+            self.answer(200 if state.works else 500, state.html.encode(), headers)
 
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield state, f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(Page) as url:
+        yield state, f"{url}/"
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from contracts.ledger_event import LedgerEvent
 from registry.ledger import Ledger
 from registry.lineage_transport import SENT_FACTS, Forwarder, http_collector, run_event
 from registry.store.memory import MemoryStore
+from tests.servers.loopback import Handler, listening
 
 FAMILY = "asr-commands"
 CANARY = "the caller said turn off the kitchen light"
@@ -35,39 +35,28 @@ PRIVATE: dict[str, JsonValue] = {
 
 
 class Collector:
-    """An HTTP server that takes RunEvents. `answer` is the status it gives; `hang_s` how long it thinks."""
+    """A server that takes RunEvents. `status` is what it answers; `hang_s` how long it thinks."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
-        self.answer, self.hang_s = 201, 0.0
-        self.bodies = b""
+        self.status, self.hang_s = 201, 0.0
+        self.bodies, self.url = b"", ""
+
+    def handler(self) -> type[Handler]:
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+        class Taking(Handler):
+            def respond(self) -> None:
                 time.sleep(outer.hang_s)
-                if outer.answer < 300:
+                if outer.status < 300:
                     assert self.path == "/api/v1/lineage"
-                    outer.bodies += body
+                    outer.bodies += self.body
                     outer.headers.append(dict(self.headers))
-                    outer.events.append(read_as_openlineage(body))
-                self.send_response(outer.answer)
-                self.end_headers()
+                    outer.events.append(read_as_openlineage(self.body))
+                self.answer(outer.status)
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self._thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self._thread.join()
+        return Taking
 
     @property
     def sequences(self) -> list[int]:
@@ -99,8 +88,8 @@ def read_as_openlineage(body: bytes) -> dict[str, Any]:
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     made = Collector()
-    yield made
-    made.stop()
+    with listening(made.handler()) as made.url:
+        yield made
 
 
 def _append(store: MemoryStore, count: int, *, on_append: Any = None, **data: JsonValue) -> Ledger:
@@ -160,12 +149,12 @@ def test_a_collector_that_is_away_loses_nothing(collector: Collector, tmp_path: 
     forwarder = _forwarder(store, tmp_path, collector.url)
     _append(store, 2)
     assert forwarder.send(FAMILY) == 2
-    collector.answer = 503
+    collector.status = 503
     _append(store, 3)
     with pytest.raises(DependencyFailed) as raised:
         forwarder.send(FAMILY)
     assert (raised.value.where, raised.value.got) == (collector.url, "HTTP 503")
-    collector.answer = 201
+    collector.status = 201
     _append(store, 1)
     assert forwarder.send(FAMILY) == 4
     assert collector.sequences == [0, 1, 2, 3, 4, 5]
@@ -221,7 +210,7 @@ def test_every_append_is_sent_beside_the_work(collector: Collector, tmp_path: Pa
 def test_a_refused_event_fails_no_append_and_is_said_once(
     collector: Collector, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    collector.answer = 422
+    collector.status = 422
     store = MemoryStore()
     forwarder = _forwarder(store, tmp_path, collector.url)
     for _ in range(3):

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import http.client
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.servers.loopback import Handler, listening
 from tests.servers.seaweed import PUBLISHER
 
 CONDITIONS = ("if-match", "if-none-match")
@@ -52,55 +51,42 @@ class Plan:
             return True
 
 
-@contextmanager
-def between(endpoint: str, plan: Plan) -> Iterator[str]:
+def between(endpoint: str, plan: Plan) -> AbstractContextManager[str]:
     """The address of a proxy to `endpoint` that follows the plan."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(urlsplit(endpoint), plan))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    return listening(_handler(urlsplit(endpoint), plan))
 
 
-def _handler(target: Any, plan: Plan) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+def _handler(target: Any, plan: Plan) -> type[Handler]:
+    class Passing(Handler):
         protocol_version = "HTTP/1.1"
 
-        def log_message(self, *_words: object) -> None:
-            pass
-
-        def _pass_on(self) -> None:
+        def respond(self) -> None:
             plan.seen.append((self.command, self.path))
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if plan.hold_s:
                 threading.Event().wait(plan.hold_s)
             if plan.take("refuse", self.command):
-                self._answer(plan.status, [("Content-Type", "application/xml")], _error(plan.status))
+                self._send(plan.status, [("Content-Type", "application/xml")], _error(plan.status))
                 return
-            status, headers, content = self._ask(body)
+            status, headers, content = self._ask()
             if plan.take("lose", self.command):
                 self.close_connection = True
                 return
-            self._answer(status, headers, content, cut=plan.take("cut", self.command))
+            self._send(status, headers, content, cut=plan.take("cut", self.command))
 
-        def _ask(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        def _ask(self) -> tuple[int, list[tuple[str, str]], bytes]:
             headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
             if plan.ignore_conditions:
                 headers = _signed_without_conditions(
-                    self.command, f"http://{headers['Host']}{self.path}", headers, body
+                    self.command, f"http://{headers['Host']}{self.path}", headers, self.body
                 )
             connection = http.client.HTTPConnection(target.hostname, target.port, timeout=60)
-            connection.request(self.command, self.path, body=body, headers=headers)
+            connection.request(self.command, self.path, body=self.body, headers=headers)
             answer = connection.getresponse()
             content = answer.read()
             connection.close()
             return answer.status, answer.getheaders(), content
 
-        def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes, *, cut: bool = False) -> None:
+        def _send(self, status: int, headers: list[tuple[str, str]], content: bytes, *, cut: bool = False) -> None:
             self.send_response(status)
             length = next((value for name, value in headers if name.lower() == "content-length"), str(len(content)))
             for name, value in headers:
@@ -111,9 +97,7 @@ def _handler(target: Any, plan: Plan) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(content[: len(content) // 2] if cut else content)
             self.close_connection = cut
 
-        do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _pass_on  # noqa: N815 - the server's names
-
-    return Handler
+    return Passing
 
 
 def _signed_without_conditions(method: str, url: str, headers: dict[str, str], body: bytes) -> dict[str, str]:

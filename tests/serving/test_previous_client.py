@@ -3,50 +3,31 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from serving.client import RunningGateway
 from serving.previous_client import PreviousClient
+from tests.servers.loopback import Handler, listening
 from tests.serving.conftest import Home, silence, wav
 
 PCM = (silence(1.0) * 32767).astype("<i2").tobytes()
 
 
-class Changed(BaseHTTPRequestHandler):
+class Changed(Handler):
     """A server that forgot 1.0: the text has another name, refusals another form and status, there are no streams."""
 
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self._say(200, {"transcript": "planted secret"})
-
-    def do_GET(self) -> None:
-        self._say(503, {"ready": False})
-
-    def _say(self, status: int, body: dict[str, object]) -> None:
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        return
+    def respond(self) -> None:
+        heard = self.command == "POST"
+        body = {"transcript": "planted secret"} if heard else {"ready": False}
+        self.answer(200 if heard else 503, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
 
 @pytest.fixture
 def changed() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Changed)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with listening(Changed) as url:
+        yield url
 
 
 def test_today_answers_it(pinned: RunningGateway, home: Home) -> None:
