@@ -11,13 +11,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow
 import pytest
 
 from contracts.digest import Digest
+from contracts.errors import DependencyFailed
 from contracts.live import CanaryProgress
 from contracts.policy import FamilyPolicy
 from contracts.reports import CanaryReport, SliceEvidence
@@ -66,6 +67,32 @@ def say(decision: str, *reasons: str, worse: tuple[str, ...] = (), sessions: int
         for name in worse
     )  # fmt: skip
     return Judgement(decision, reasons or (f"the test says {decision}",), evidence, sessions, sessions, slices=worse)  # type: ignore[arg-type]
+
+
+PROMOTE = say("promote")
+
+
+def after(looks: int, then: Judgement) -> Answer:
+    """A judge that goes on for so many looks of a stage, and then says this."""
+    seen: dict[str, int] = {}
+
+    def answer(_: World, stage: str) -> Judgement:
+        seen[stage] = seen.get(stage, 0) + 1
+        return then if seen[stage] > looks else say("continue")
+
+    return answer
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def stop_now(*_: Any, **__: Any) -> NoReturn:
+    raise Killed
+
+
+def away(*_: Any, **__: Any) -> NoReturn:
+    raise DependencyFailed("it is away", got="process 7 at version 1")
 
 
 class WatchedStore(MemoryStore):

@@ -1,4 +1,4 @@
-"""What tests of several steps share: a project that DVC made, once."""
+"""What tests of several steps share: a project that DVC made, once; a canary in a world of its own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.operations.canary_world import World
 from tests.operations.dvc_project import make_dvc_project
 
 
@@ -13,3 +14,8 @@ from tests.operations.dvc_project import make_dvc_project
 def dvc_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project that DVC made; tests work on copies."""
     return make_dvc_project(tmp_path_factory.mktemp("dvc") / "project")
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(tmp_path, monkeypatch)
