@@ -32,7 +32,7 @@ from serving.client import RunningGateway, start_gateway
 from serving.telemetry import read
 from serving.traffic import Habits, TrafficSummary, play
 from tests.operations.gated_releases import FAMILY
-from tests.operations.test_attest import Packaged
+from tests.operations.packaged import Packaged
 from tests.operations.tiny_family import GATEWAY, TinyFamily
 from tests.serving.conftest import RATE_HZ, wav
 

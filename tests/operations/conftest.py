@@ -1,4 +1,4 @@
-"""What tests of several steps share: a project that DVC made, once; a canary in a world of its own."""
+"""What tests of several steps share: an installation, a packaged release, a canary in its world, a DVC project."""
 
 from __future__ import annotations
 
@@ -6,8 +6,21 @@ from pathlib import Path
 
 import pytest
 
+from operations.context import Context
 from tests.operations.canary_world import World
 from tests.operations.dvc_project import make_dvc_project
+from tests.operations.gated_releases import open_installation
+from tests.operations.packaged import Packaged
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    return open_installation(tmp_path)
+
+
+@pytest.fixture
+def packaged(context: Context, tmp_path: Path) -> Packaged:
+    return Packaged(context, tmp_path / "one")
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from registry.store import Store
 from registry.store.local import LocalStore
 from tests.operations import gated_releases
 from tests.operations.dvc_project import CLIPS, DATA, FAMILY, context_of, lineage, summary
-from tests.operations.test_attest import Packaged
+from tests.operations.packaged import Packaged
 from tests.registry.registry_parts import read_folder
 
 UTTERANCES = CLIPS

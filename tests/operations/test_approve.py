@@ -21,16 +21,11 @@ from registry.signing import sign
 from registry.store.keys import blob_key
 from registry.store.memory import MemoryStore
 from tests.operations.gated_releases import FAMILY, GatedRelease, open_installation
-from tests.operations.test_attest import Packaged
+from tests.operations.packaged import Packaged
 from tests.registry.registry_parts import flip_bit
 
 REVIEWED = ("commands/accent=scottish",)
 SIGNED = {"mode": "signed", "quorum": 1, "timeout_s": 3600}
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    return open_installation(tmp_path)
 
 
 def _newest(context: Context) -> LedgerEvent:

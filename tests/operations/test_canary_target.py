@@ -19,7 +19,7 @@ from registry.store.keys import blob_key
 from tests.evalpacks.evaluation_samples import make_policy
 from tests.operations.canary_world import BUNDLE, FAMILY, PLAN, STABLE
 from tests.operations.gated_releases import open_installation
-from tests.operations.test_attest import Packaged
+from tests.operations.packaged import Packaged
 from tests.registry.registry_parts import flip_bit
 
 

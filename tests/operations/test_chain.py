@@ -23,21 +23,11 @@ from registry.ledger import Ledger
 from registry.signing import KeySigner, load_signer, new_key, sign
 from registry.store.keys import BLOBS, blob_key, blob_of_key
 from registry.store.memory import MemoryStore
-from tests.operations.gated_releases import FAMILY, open_installation
-from tests.operations.test_attest import Packaged
+from tests.operations.gated_releases import FAMILY
+from tests.operations.packaged import Packaged
 from tests.registry.registry_parts import flip_bit
 
 DAMAGED = "a blob's bytes are not what its digest says"
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    return open_installation(tmp_path)
-
-
-@pytest.fixture
-def packaged(context: Context, tmp_path: Path) -> Packaged:
-    return Packaged(context, tmp_path / "one")
 
 
 def _event(context: Context, step: str) -> LedgerEvent:

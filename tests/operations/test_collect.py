@@ -8,7 +8,7 @@ from pathlib import Path
 from operations.attest import ENVELOPES
 from registry.garbage import collect
 from tests.operations.gated_releases import FAMILY, open_installation
-from tests.operations.test_attest import Packaged
+from tests.operations.packaged import Packaged
 
 
 def test_a_signature_quotes_the_files_of_a_stopped_release_and_does_not_keep_them(tmp_path: Path) -> None:

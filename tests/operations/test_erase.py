@@ -25,7 +25,7 @@ from registry.store.keeping import tombstone_key
 from registry.store.memory import Crash, FaultKind, MemoryStore
 from registry.tombstones import read_named
 from tests.operations.gated_releases import FAMILY, open_installation
-from tests.operations.test_attest import Packaged
+from tests.operations.packaged import Packaged
 
 REASON = "consent withdrawn by speaker 7"
 VOICE = "golden/audio/000.wav"

@@ -18,7 +18,7 @@ from registry.bundle import cached, verify_folder
 from registry.store.keeping import tombstone_key
 from registry.store.memory import FaultKind, MemoryStore
 from tests.operations.gated_releases import open_installation
-from tests.operations.test_attest import Packaged
+from tests.operations.packaged import Packaged
 from tests.operations.test_erase import GOLDEN, REASON, VOICE
 
 WEIGHTS = "payload/weights.safetensors"

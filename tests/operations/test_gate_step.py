@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from contracts.approval import Evidence
@@ -15,15 +13,10 @@ from operations.context import Context
 from operations.gate import Stopped, previous_policy
 from operations.waive import Subject, waive
 from registry.documents import get_document
-from tests.operations.gated_releases import FAMILY, WELSH, GatedRelease, open_installation
+from tests.operations.gated_releases import FAMILY, WELSH, GatedRelease
 
 RISKY = "commands/accent=scottish"
 """The slice that the pack of the tests marks as high risk."""
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    return open_installation(tmp_path)
 
 
 def report_of(release: GatedRelease) -> GateReport:

@@ -19,19 +19,9 @@ from operations.restore import healthy, verify_family
 from operations.rollback import rollback
 from registry.keyring_chain import ring_key
 from registry.store.memory import FaultKind, MemoryStore
-from tests.operations.gated_releases import FAMILY, GatedRelease, open_installation
-from tests.operations.test_attest import Packaged
+from tests.operations.gated_releases import FAMILY, GatedRelease
+from tests.operations.packaged import Packaged
 from tests.registry.registry_parts import flip_bit
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    return open_installation(tmp_path)
-
-
-@pytest.fixture
-def packaged(context: Context, tmp_path: Path) -> Packaged:
-    return Packaged(context, tmp_path / "one")
 
 
 def _store(context: Context) -> MemoryStore:

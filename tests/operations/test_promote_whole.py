@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from contracts.approval import Evidence
@@ -14,19 +12,9 @@ from operations.context import Context
 from operations.promote import promote
 from registry.documents import get_document
 from registry.store.keys import blob_key
-from tests.operations.gated_releases import FAMILY, open_installation
-from tests.operations.test_attest import Packaged
+from tests.operations.gated_releases import FAMILY
+from tests.operations.packaged import Packaged
 from tests.registry.registry_parts import flip_bit
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    return open_installation(tmp_path)
-
-
-@pytest.fixture
-def packaged(context: Context, tmp_path: Path) -> Packaged:
-    return Packaged(context, tmp_path / "one")
 
 
 def _approved(packaged: Packaged) -> tuple[dict[str, Digest], Digest]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +23,7 @@ from operations.waive import Subject, holding, known_waivers, waiting, waive
 from registry.documents import get_document
 from registry.signing import WAIVER_TYPE, sign
 from tests.flows.release_project import REPOSITORY
-from tests.operations.gated_releases import FAMILY, WELSH, GatedRelease, open_installation
+from tests.operations.gated_releases import FAMILY, WELSH, GatedRelease
 
 MISSING = Subject("commands", "accent=welsh", "wer")
 COMMAND = (
@@ -32,11 +31,6 @@ COMMAND = (
     "--metric wer --reason TEXT"
 )
 REASON = "three Welsh speakers are all there are"
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Context:
-    return open_installation(tmp_path)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from operations.context import Context
 from operations.settings import Settings
 from registry.store import open_store
 from tests.operations.gated_releases import FAMILY
-from tests.operations.test_attest import Packaged
+from tests.operations.packaged import Packaged
 from tests.registry.registry_parts import registry_entry
 from tests.serving.conftest import CONTRACT, silence, wav
 
