@@ -84,8 +84,8 @@ class ServingGate(Part):
     `*_regression` are shares: how much worse than the stable one, measured in the same interleaved pass, a figure may
     be (0.15: 15 per cent); `*_regression_ms` say the same in milliseconds. An audio hour is of audio heard, of a
     synthesis of audio made. `first_audio_*` run from the request (in a dialogue from the end of the user's speech) to
-    the first samples, `underrun_share` is the share of answers whose playback starves, `turn_p95_ms` runs to the end
-    of the reply.
+    the first samples, `underrun_share` is the share of answers whose playback starves; the final of a dialogue is the
+    end of the reply, of a synthesis the last sample.
     """
 
     first_partial_p95_ms: PositiveFloat | None = None
@@ -94,7 +94,6 @@ class ServingGate(Part):
     first_audio_p95_ms: PositiveFloat | None = later(None)
     first_audio_p99_ms: PositiveFloat | None = later(None)
     underrun_share: Share | None = later(None)
-    turn_p95_ms: PositiveFloat | None = later(None)
     cost_usd_per_successful_turn: PositiveFloat | None = later(None)
     final_p95_ms: PositiveFloat
     rtf: PositiveFloat
@@ -185,12 +184,14 @@ class StagingPolicy(Part):
     """The staged replay: how many requests, the golden tolerance, how many fixtures are kept.
 
     `soak_requests` one after another show how memory grows (0: no soak), at most by `max_growth_mb_per_1000` requests;
-    one utterance of `long_audio_s` seconds is heard whole and as a stream (0: none is).
+    one utterance of `long_audio_s` seconds is heard whole and as a stream (0: none is). `golden_max_distance` is how far
+    a component of a golden vector (embedding, class scores, sketch of speech) may be off.
     """
 
     requests: PositiveInt
     golden_fixtures: PositiveInt
     golden_max_word_edits: NonNegativeInt
+    golden_max_distance: NonNegativeFloat = later(0.0)
     timeout_s: PositiveFloat
     soak_requests: NonNegativeInt = later(0)
     max_growth_mb_per_1000: PositiveFloat = later(64.0)

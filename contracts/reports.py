@@ -175,7 +175,8 @@ class TimingReport(Document):
 
     `*_ms` are milliseconds; `rtf` is compute seconds over audio seconds. `first_stable_ms` is when the first word that
     never changed again was shown, `endpoint_ms` how long after the end of speech the endpoint rule fired,
-    `first_audio_ms` until the first samples of an answer, `underrun_share` the share of answers whose playback starved.
+    `first_audio_ms` until the first samples of an answer, `underrun_share` the share of answers whose playback starved,
+    `cost_usd_per_answer` US dollars of compute an answer (tasks that make audio).
     """
 
     KIND: ClassVar[str] = "timing_report"
@@ -201,6 +202,8 @@ class TimingReport(Document):
     stable_first_audio_ms: Quantiles | None = later(None)
     underrun_share: NonNegativeFloat | None = later(None)
     stable_underrun_share: NonNegativeFloat | None = later(None)
+    cost_usd_per_answer: NonNegativeFloat | None = later(None)
+    stable_cost_usd_per_answer: NonNegativeFloat | None = later(None)
     utterances: NonNegativeInt = 0
     stream_faults: tuple[str, ...] = ()
     """What shows that the candidate's stream was not computed from its chunks (speech/honesty.py)."""
@@ -302,6 +305,8 @@ class LoadFigures(Part):
     final_ms: Quantiles
     queue_ms: Quantiles
     concurrency: NonNegativeInt
+    first_audio_ms: Quantiles | None = later(None)
+    underrun_share: NonNegativeFloat | None = later(None)
 
 
 class Soak(Part):

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from contracts.bundle import GoldenFixture
+from contracts.bundle import GoldenAnswer, GoldenFixture
 from contracts.digest import Digest, sha256_file, short
 from contracts.incident import Replay
 from operations import compute
@@ -66,4 +66,4 @@ def _hear(folder: Path, bundle: Digest, fixtures: dict[Digest, _Played]) -> dict
 
 def _declared(folder: Path, played: list[_Played], heard: dict[Digest, str]) -> int:
     """Fixtures to which a bundle no longer says what it declared."""
-    return len(compare(read_golden(folder), [heard[sha256_file(one.audio)] for one in played]).different)
+    return len(compare(read_golden(folder), [GoldenAnswer(heard[sha256_file(one.audio)]) for one in played]).different)

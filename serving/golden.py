@@ -1,7 +1,7 @@
-"""Golden fixtures: what a restored bundle must say to the audio it carries (R6.1, B5).
+"""Golden fixtures: what a restored bundle must answer to what it carries (R6.1, B5).
 
-Boundary: reads a restored bundle's folder; hears nothing itself.
-Invariants: a fixture that differs by more word edits than declared is named; one that was erased is passed over and
+Boundary: reads a restored bundle's folder; asks nothing itself.
+Invariants: a fixture that differs by more than declared is named; one that was erased is passed over and
 counted, and without any there is no proof (S5).
 """
 
@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from contracts.bundle import Golden
+from contracts.bundle import Golden, GoldenAnswer, GoldenFixture
 from contracts.errors import Refused
 from registry.tombstones import noted
+from speech.kinds import Prompt
 
 
 class Proof(NamedTuple):
@@ -41,13 +42,33 @@ def read_golden(folder: Path) -> Golden:
     return golden.model_copy(update={"fixtures": left})
 
 
-def compare(golden: Golden, heard: Sequence[str]) -> Proof:
-    """Count the fixtures whose text differs by no more word edits than the tolerance allows."""
-    from evalpacks.metrics.words import word_edits
+def prompts(golden: Golden, folder: Path) -> list[Prompt]:
+    """What a restored bundle is asked, fixture by fixture."""
+    return [
+        Prompt(
+            path=folder / "golden" / fixture.audio if fixture.audio else None,
+            text=fixture.prompt,
+            tenant=fixture.slices.get("tenant", ""),
+        )
+        for fixture in golden.fixtures
+    ]
 
+
+def compare(golden: Golden, answers: Sequence[GoldenAnswer]) -> Proof:
+    """Count the fixtures that are answered as declared, within the tolerances (contracts.bundle.Golden)."""
     different = tuple(
         fixture.fixture_id
-        for fixture, text in zip(golden.fixtures, heard, strict=True)
-        if word_edits(fixture.text, text) > golden.max_word_edits
+        for fixture, answer in zip(golden.fixtures, answers, strict=True)
+        if not _equal(fixture, answer, golden)
     )
     return Proof(len(golden.fixtures) - len(different), len(golden.fixtures), different)
+
+
+def _equal(fixture: GoldenFixture, answer: GoldenAnswer, golden: Golden) -> bool:
+    from evalpacks.metrics.words import word_edits
+
+    if fixture.label != answer.label or len(fixture.vector) != len(answer.vector):
+        return False
+    pairs = zip(fixture.vector, answer.vector, strict=True)
+    near = all(abs(said - given) <= golden.max_distance for said, given in pairs)
+    return near and word_edits(fixture.text, answer.text) <= golden.max_word_edits

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from contracts.bundle import Golden
+from contracts.bundle import Golden, GoldenAnswer
 from contracts.digest import Digest, short
 from contracts.errors import SoundcheckError
 from contracts.feature_contract import FeatureContract
@@ -119,7 +119,10 @@ async def _hear(worker: Worker) -> Proof:
     assert bundle is not None
     golden, clips = await asyncio.to_thread(_fixtures, bundle.folder, bundle.contract)
     with worker.hold():
-        heard = [(await worker.transcribe(clip, deadline_s=DEADLINE_S, priority="batch")).text for clip in clips]
+        heard = [
+            GoldenAnswer((await worker.transcribe(clip, deadline_s=DEADLINE_S, priority="batch")).text)
+            for clip in clips
+        ]
     proof = await asyncio.to_thread(compare, golden, heard)
     return proof._replace(erased=len(noted(bundle.folder)))
 

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 
 class Prompt(NamedTuple):
-    """What a model is asked once: a recording, or a text to say."""
+    """What a model is asked once: a recording, or a text to say; of a dialogue also whose user speaks."""
 
     path: Path | None
     text: str = ""
+    tenant: str = ""
 
 
 class Kind(Protocol):
