@@ -9,7 +9,7 @@ import pytest
 
 from pages.drift import WORDS, markdown, render
 from tests.pages import drift_examples as examples
-from tests.pages.test_release_looks import complaints
+from tests.pages.looks import Theme, complaints, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,13 +78,6 @@ def test_markdown_has_a_row_a_finding() -> None:
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (1280, "dark"), (390, "light")])
 @pytest.mark.parametrize("name", ["firmware", "young"])
-def test_nobody_would_complain(browser: Browser, tmp_path: Path, name: str, width: int, theme: str) -> None:
-    path = tmp_path / "index.html"
-    path.write_text(render(examples.EXAMPLES[name]()))
-    page = browser.new_page()
-    page.set_viewport_size({"width": width, "height": 900})
-    page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
-    page.goto(path.as_uri())
-    found = complaints(page)
-    page.close()
-    assert found == {}
+def test_nobody_would_complain(browser: Browser, tmp_path: Path, name: str, width: int, theme: Theme) -> None:
+    with shown(browser, tmp_path, lambda name: render(examples.EXAMPLES[name]()))(name, width, theme) as page:
+        assert complaints(page) == {}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,32 +10,16 @@ import pytest
 
 from pages.live import content_policy, render
 from tests.pages import live_examples as examples
-from tests.pages.test_release_looks import BRIGHTNESS, Media, Theme, complaints
+from tests.pages.looks import Show, Theme, assert_is_drawn, complaints, shown, unfold
 from tests.servers.loopback import Handler, listening
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-Show = Callable[..., "Page"]
-
 
 @pytest.fixture(scope="module")
 def pages(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Show:
-    """A way to look at each state: drawn once, then shown at any width, in any theme, on paper."""
-    opened: dict[str, Page] = {}
-
-    def show(name: str, width: int = 1280, theme: Theme = "light", media: Media = "screen") -> Page:
-        if name not in opened:
-            path = tmp_path_factory.mktemp("live") / f"{name}.html"
-            path.write_text(render(examples.EXAMPLES[name]()))
-            opened[name] = browser.new_page()
-            opened[name].goto(path.as_uri())
-        page = opened[name]
-        page.set_viewport_size({"width": width, "height": 900})
-        page.emulate_media(color_scheme=theme, media=media)
-        return page
-
-    return show
+    return shown(browser, tmp_path_factory.mktemp("live"), lambda name: render(examples.EXAMPLES[name]()))
 
 
 @pytest.mark.parametrize(
@@ -46,8 +29,8 @@ def pages(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Show:
 @pytest.mark.parametrize("name", examples.EXAMPLES)
 def test_nobody_would_complain(pages: Show, name: str, width: int, theme: Theme) -> None:
     page = pages(name, width, theme)
-    for opened in ("false", "true"):
-        page.evaluate(f"document.querySelectorAll('details').forEach(one => one.open = {opened})")
+    for opened in (False, True):
+        unfold(page, opened)
         assert complaints(page) == {}
 
 
@@ -57,12 +40,7 @@ def test_nobody_would_complain(pages: Show, name: str, width: int, theme: Theme)
 def test_screenshot_has_the_ground_of_its_theme_and_something_on_it(
     browser: Browser, pages: Show, name: str, width: int, theme: Theme
 ) -> None:
-    picture = base64.b64encode(pages(name, width, theme).screenshot(full_page=True)).decode()
-    with browser.new_page() as blank:
-        seen = blank.evaluate(BRIGHTNESS, picture)
-    assert seen["width"] == width
-    assert seen["paper"] > 240 if theme == "light" else seen["paper"] < 40
-    assert 0.01 < seen["ink"] < 0.25
+    assert_is_drawn(browser, pages(name, width, theme), width, theme, full_page=True)
 
 
 def test_arms_can_be_told_apart_without_colour(pages: Show) -> None:
@@ -79,7 +57,7 @@ def test_arms_can_be_told_apart_without_colour(pages: Show) -> None:
 
 def test_on_paper_nothing_is_cut_off_and_everything_is_unfolded(pages: Show) -> None:
     page = pages("canary", width=718, theme="dark", media="print")
-    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = false)")
+    unfold(page, False)
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.evaluate("document.querySelector('#rules table').checkVisibility()")
     assert complaints(page) == {}

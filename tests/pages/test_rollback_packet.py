@@ -15,6 +15,7 @@ from contracts.verdict import Value, Verdict
 from operations.rollback_packet import RISKS, make
 from pages.comparing import worst_first
 from pages.rollback_packet import PacketView, render
+from tests.pages.looks import Theme, complaints, shown, unfold
 from tests.pages.packet_examples import documents, first_release, packet, stable
 from tests.pages.release_documents import name_of
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 PLANTED = "<script>alert(1)</script>"
 CANARY = "zebra umbrella seventeen"
-COMPLAINTS = Path(__file__).with_name("looks.js").read_text()
 TARGET = name_of("bundle v1")
 
 
@@ -110,15 +110,9 @@ def test_every_text_is_escaped_and_nothing_outside_is_loaded() -> None:
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")], ids=str)
 @pytest.mark.parametrize("view", [stable, first_release])
 def test_it_fits_and_can_be_read(
-    browser: Browser, tmp_path: Path, view: Callable[[], PacketView], width: int, theme: str
+    browser: Browser, tmp_path: Path, view: Callable[[], PacketView], width: int, theme: Theme
 ) -> None:
-    path = tmp_path / "packet.html"
-    path.write_text(render(view()))
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)  # type: ignore[arg-type]
-    page.goto(path.as_uri())
-    for opened in (False, True):
-        page.evaluate(f"document.querySelectorAll('details').forEach(one => one.open = {str(opened).lower()})")
-        found = page.evaluate(COMPLAINTS)
-        assert found.pop("texts")
-        assert {name: what for name, what in found.items() if what} == {}
-    page.close()
+    with shown(browser, tmp_path, lambda _: render(view()))("packet", width, theme) as page:
+        for opened in (False, True):
+            unfold(page, opened)
+            assert complaints(page) == {}
