@@ -11,8 +11,8 @@ import pytest
 from serving.client import RunningGateway, transcribe
 from tests.crash.conftest import tell_at_end
 from tests.serving.conftest import Home, home, pinned, silence, start_tiny, wav
+from tests.serving.talking import idle
 from tests.serving.test_faulty_clients import leave_requests, leave_streams, resident_mb, workers_of
-from tests.serving.test_stream_control import idle
 
 __all__ = ["home", "pinned", "start_tiny"]
 

@@ -18,17 +18,25 @@ import numpy as np
 import pytest
 import soundfile
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
 
 from contracts.serving_api import MAX_FRAME_BYTES
 from serving.client import RunningGateway, open_stream, stream_async, transcribe
 from serving.telemetry import read
 from tests.serving.conftest import Home, Samples, StartGateway, silence, wav
+from tests.serving.talking import (
+    BARGE_IN,
+    CANCEL,
+    CHUNK,
+    END,
+    START,
+    Message,
+    everything,
+    idle,
+    row_of,
+    saying,
+    talk,
+)
 from tests.serving.test_http_api import code_of, post
-from tests.serving.test_stream_api import CHUNK, END, START, everything, talk
-from tests.serving.test_stream_control import BARGE_IN, CANCEL, idle, row_of, saying
-
-Message = dict[str, Any]
 
 
 # ---- 55: the audio ---------------------------------------------------------------------------------------------------
@@ -117,16 +125,7 @@ def test_fault_55_a_stream_that_is_odd_is_heard_or_refused_by_name(
     pinned: RunningGateway, home: Home, name: str
 ) -> None:
     messages, expected = ODD_STREAMS[name]
-
-    async def script(websocket: ClientConnection) -> list[Message]:
-        try:
-            for message in messages:
-                await websocket.send(message)
-        except ConnectionClosed:
-            pass
-        return await everything(websocket)
-
-    last = talk(pinned, home.key, script)[-1]
+    last = talk(pinned, home.key, saying(*messages))[-1]
     assert (last["text"] if last["type"] == "final" else last["error"]["code"]) == expected
 
 
@@ -142,12 +141,7 @@ HUGE: dict[str, list[Any]] = {
 @pytest.mark.parametrize("name", HUGE)
 def test_fault_56_a_huge_frame_closes_its_stream_alone(pinned: RunningGateway, home: Home, name: str) -> None:
     async def script(websocket: ClientConnection) -> int | None:
-        try:
-            for message in HUGE[name]:
-                await websocket.send(message)
-        except ConnectionClosed:
-            pass
-        await everything(websocket)
+        await saying(*HUGE[name])(websocket)
         return websocket.close_code
 
     assert talk(pinned, home.key, script) == 1009

@@ -16,8 +16,8 @@ from serving.client import RunningGateway
 from serving.gateway import options_of, settings_from
 from tests.registry.registry_parts import registry_entry
 from tests.serving.conftest import Home, StartGateway, silence, wav, with_command
+from tests.serving.talking import row_of
 from tests.serving.test_preprocess import noisy, speech
-from tests.serving.test_stream_control import row_of
 from tests.serving.tiny_engine import SLOW
 
 RATE = RateLimit(per_s=4.0, burst=12)

@@ -3,55 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
 
 from contracts.serving_api import FinalResult, PartialResult, StreamError, StreamReady
 from serving.client import ApiFailure, RunningGateway, open_stream, stream
 from tests.serving.conftest import Home, silence
+from tests.serving.talking import CHUNK, END, START, everything, idle, saying, talk
 from tests.serving.tiny_engine import FAIL
 
-START = '{"type": "start", "sample_rate": 16000}'
-END = '{"type": "end"}'
-CHUNK = silence(0.1).astype("<i2").tobytes()
 PCM = silence(2.0).astype("<i2").tobytes()
 FAILING = (int(FAIL * 32768)).to_bytes(2, "little", signed=True) * 100
 
-Script = Callable[[ClientConnection], Awaitable[Any]]
-
-
-def talk(gateway: RunningGateway, key: str, script: Script, family: str = "tiny") -> Any:
-    async def run() -> Any:
-        async with open_stream(gateway.base_url, family, key) as websocket:
-            return await script(websocket)
-
-    return asyncio.run(asyncio.wait_for(run(), 20))
-
-
-async def everything(websocket: ClientConnection) -> list[dict[str, Any]]:
-    messages = []
-    try:
-        async for message in websocket:
-            messages.append(json.loads(message))
-    except ConnectionClosed:
-        pass
-    return messages
-
 
 def test_a_stream_gives_ready_partials_and_one_final(pinned: RunningGateway, home: Home) -> None:
-    async def script(websocket: ClientConnection) -> list[dict[str, Any]]:
-        messages: list[str | bytes] = [START, *([CHUNK] * 20), END, END]
-        for message in messages:
-            await websocket.send(message)
-        return await everything(websocket)
-
-    ready, *partials, final = talk(pinned, home.key, script)
+    ready, *partials, final = talk(pinned, home.key, saying(START, *[CHUNK] * 20, END, END))
     opened = StreamReady.model_validate(ready)
     heard = [PartialResult.model_validate(partial) for partial in partials]
     last = FinalResult.model_validate(final)
@@ -104,16 +72,7 @@ REFUSALS: dict[str, tuple[list[str | bytes], str]] = {
 @pytest.mark.parametrize("name", REFUSALS)
 def test_refused_streams(pinned: RunningGateway, home: Home, name: str) -> None:
     messages, code = REFUSALS[name]
-
-    async def script(websocket: ClientConnection) -> list[dict[str, Any]]:
-        try:
-            for message in messages:
-                await websocket.send(message)
-        except ConnectionClosed:
-            pass
-        return await everything(websocket)
-
-    last = talk(pinned, home.key, script)[-1]
+    last = talk(pinned, home.key, saying(*messages))[-1]
     assert StreamError.model_validate(last).error.code == code
 
 
@@ -151,13 +110,7 @@ def test_clients_that_leave_at_every_state_leave_nothing_behind(pinned: RunningG
                     websocket.transport.abort()
 
     asyncio.run(asyncio.wait_for(leave(), 30))
-    ends = time.monotonic() + 5
-    while True:
-        workers = pinned.status()["families"]["tiny"]["workers"].values()
-        if all(worker["in_use"] == 0 and worker["streams"] == 0 for worker in workers):
-            break
-        assert time.monotonic() < ends, workers
-        time.sleep(0.05)
+    idle(pinned, within_s=5)
 
 
 def test_streams_do_not_hear_each_other(pinned: RunningGateway, home: Home) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -16,27 +15,24 @@ from websockets.asyncio.client import ClientConnection
 from contracts.routing import Degradation
 from contracts.serving_api import PartialResult, StreamCancelled, StreamError, StreamRestarted
 from serving.client import ApiFailure, RunningGateway, open_stream
-from serving.telemetry import read
 from tests.serving.conftest import Home, StartGateway, wav, with_command
-from tests.serving.test_stream_api import CHUNK, END, START, everything, talk
+from tests.serving.talking import (
+    BARGE_IN,
+    CANCEL,
+    CHUNK,
+    END,
+    START,
+    Message,
+    everything,
+    idle,
+    row_of,
+    saying,
+    send,
+    talk,
+)
 from tests.serving.tiny_engine import SLOW
 
-CANCEL, BARGE_IN = '{"type": "cancel"}', '{"type": "barge_in"}'
 SLOW_PCM = with_command(SLOW, 0.5)
-Message = dict[str, Any]
-
-
-async def send(websocket: ClientConnection, *messages: str | bytes) -> None:
-    for message in messages:
-        await websocket.send(message)
-
-
-def saying(*messages: str | bytes) -> Callable[[ClientConnection], Any]:
-    async def script(websocket: ClientConnection) -> list[Message]:
-        await send(websocket, *messages)
-        return await everything(websocket)
-
-    return script
 
 
 def start(**more: Any) -> str:
@@ -45,29 +41,6 @@ def start(**more: Any) -> str:
 
 def slow_pcm() -> bytes:
     return (SLOW_PCM * 32768).astype("<i2").tobytes()
-
-
-def row_of(home: Path, family: str, request_id: str) -> Any:
-    """The telemetry row of a request, as soon as it has been written."""
-    ends = time.monotonic() + 10
-    while True:
-        rows = read(home / "telemetry", family)
-        rows = rows[rows["request_id"] == request_id]
-        if len(rows):
-            return rows.iloc[0]
-        assert time.monotonic() < ends, "no telemetry row"
-        time.sleep(0.1)
-
-
-def idle(gateway: RunningGateway, family: str = "tiny") -> None:
-    """Wait until no worker of the family holds a stream or a request."""
-    ends = time.monotonic() + 10
-    while True:
-        workers = gateway.status()["families"][family]["workers"].values()
-        if all(worker["in_use"] == 0 and worker["streams"] == 0 for worker in workers):
-            return
-        assert time.monotonic() < ends, workers
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("messages", [[START], [START, *[CHUNK] * 7], [START, slow_pcm(), END]])
