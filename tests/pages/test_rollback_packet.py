@@ -36,7 +36,7 @@ def test_a_packet_holds_every_field_of_coverage_28() -> None:
     assert found.verification == "soundcheck status asr-commands --json"
     assert TARGET in found.verified_when
     assert set(found.thresholds.canary) == {"wer", "latency_ms", "privacy"}
-    assert found.compatibility.input_schema.startswith("serving_api 1.0")
+    assert found.compatibility.input_schema.startswith("serving_api 1.1")
     assert found.compatibility.embedding_dimension is None
     assert all((found.links, found.cache, found.customer_message, found.criteria, found.stages))
 

@@ -64,8 +64,8 @@ def registry_entry(version: str = "v1") -> RegistryEntry:
         training_code_sha="0" * 40,
         serving_code_sha="1" * 40,
         feature_contract=digest,
-        input_schema="serving_api 1.0",
-        output_schema="serving_api 1.0",
+        input_schema="serving_api 1.1",
+        output_schema="serving_api 1.1",
         serving_image=digest,
         resource_envelope=ResourceEnvelope(
             concurrency=2, peak_memory_mb=1, cpu_cores=1, price_usd_per_core_hour=1, capacity_sign_off="platform"
