@@ -184,8 +184,8 @@ class StagingPolicy(Part):
     """The staged replay: how many requests, the golden tolerance, how many fixtures are kept.
 
     `soak_requests` one after another show how memory grows (0: no soak), at most by `max_growth_mb_per_1000` requests;
-    one utterance of `long_audio_s` seconds is heard whole and as a stream (0: none is). `golden_max_distance` is how far
-    a component of a golden vector (embedding, class scores, sketch of speech) may be off.
+    one utterance of `long_audio_s` seconds is heard whole and as a stream (0: none is). `golden_max_distance` is how
+    far a component of a golden vector (embedding, class scores, sketch of speech) may be off.
     """
 
     requests: PositiveInt

@@ -334,8 +334,8 @@ class LongUtterance(Part):
 class ReplayReport(Document):
     """The staged replay through a fresh production API (R6).
 
-    `cold_*` are of the first stream and the first file that a worker heard; `rehearsal_s` is how long it took until
-    stable answered again, `forward_s` until the candidate did.
+    `cold_*` are of the first stream, to its first words or samples, and the first whole answer of a worker;
+    `rehearsal_s` is how long it took until stable answered again, `forward_s` until the candidate did.
     """
 
     KIND: ClassVar[str] = "replay_report"

@@ -30,6 +30,7 @@ from contracts.verdict import Value, Verdict, worst
 from evalpacks import exchange
 from evalpacks.policy_changes import policy_changes
 from evalpacks.severity import by_severity
+from evalpacks.slices import OVERALL
 
 _ROUNDING = 1e-9
 """Relative error of a computed figure that does not turn a value exactly on budget into one over it."""
@@ -37,6 +38,9 @@ _ROUNDING = 1e-9
 
 _DECIMALS = 9
 """Figures are never written with more decimals than this."""
+
+
+_UNMEASURED: tuple[float | None, Bounds | None] = (None, None)
 
 
 class Gate(Protocol):
@@ -148,6 +152,7 @@ def serving_gate(timing: TimingReport, budgets: ServingGate) -> Gate:
     own = [
         _p95("first partial p95", timing.first_partial_ms, budgets.first_partial_p95_ms),
         _p95("first stable p95", timing.first_stable_ms, budgets.first_stable_p95_ms),
+        *_first_audio(timing, budgets),
         _p95("final p95", timing.final_ms, budgets.final_p95_ms),
         Budget(label="RTF", unit="", value=timing.rtf, limit=budgets.rtf),
         Budget(label="peak memory", unit=" MB", value=timing.peak_memory_mb, limit=budgets.peak_memory_mb),
@@ -172,6 +177,36 @@ def _p95(label: str, measured: Quantiles | None, limit: float | None) -> Gate | 
     if measured is None:
         return Budget(label=label, unit=" ms", value=None, limit=limit)
     return Budget(label=label, unit=" ms", value=measured.p95, limit=limit, interval=measured.p95_interval)
+
+
+def _first_audio(timing: TimingReport, budgets: ServingGate) -> list[Gate | None]:
+    """When an answer can be listened to, and whether it goes on as it is played (coverage row 16)."""
+    heard = timing.first_audio_ms
+    asked = (
+        ("first audio p50", budgets.first_audio_p50_ms, (heard.p50, heard.p50_interval) if heard else _UNMEASURED),
+        ("first audio p95", budgets.first_audio_p95_ms, (heard.p95, heard.p95_interval) if heard else _UNMEASURED),
+        ("first audio p99", budgets.first_audio_p99_ms, (heard.p99, heard.p99_interval) if heard else _UNMEASURED),
+    )
+    starved = Budget(
+        label="share of answers whose playback starves", unit="", value=timing.underrun_share,
+        limit=budgets.underrun_share or 0.0,
+    )  # fmt: skip
+    return [
+        *(
+            Budget(label=label, unit=" ms", value=measured[0], limit=limit, interval=measured[1])
+            for label, limit, measured in asked
+            if limit is not None
+        ),
+        starved if budgets.underrun_share is not None else None,
+    ]
+
+
+def _turn_cost(score: ScoreReport, timing: TimingReport, limit: float) -> Gate:
+    """US dollars of compute a turn that reached its end (coverage row 39): the cost a turn over their share."""
+    whole = [row for row in score.comparisons if (row.metric, row.slice) == ("task_success", OVERALL)]
+    success, cost = whole[0].candidate.rate if whole else None, timing.cost_usd_per_answer
+    value = cost / success if cost is not None and success else None
+    return Budget(label="cost", unit=" USD/successful turn", value=value, limit=limit)
 
 
 def _regressions(timing: TimingReport, budgets: ServingGate) -> list[Gate | None]:
@@ -210,11 +245,15 @@ def _regression(
     return Budget(label=label, unit=unit, value=value, limit=limit, basis=basis)
 
 
-def safety_gate(safety: SafetyReport, budgets: SafetyGate) -> Gate:
+def safety_gate(safety: SafetyReport, budgets: SafetyGate, *, hears: bool = True) -> Gate:
     """Words heard where nothing is said, private strings that survive redaction, and the report's own verdict (R4.8).
 
-    No clips, or no planted strings, is Inconclusive.
+    No clips, or no planted strings, is Inconclusive. A model that does not turn sound into words (`hears` is False) has
+    checks of its own, and none of them is Inconclusive too.
     """
+    if not hears:
+        unsaid = Verdict(value=Value.INCONCLUSIVE, reasons=("nothing was planted for the safety report",))
+        return Given(safety.verdict if safety.checks else unsaid)
     share = safety.clips_with_words / safety.clips if safety.clips else None
     leaks = safety.redaction_leaked if safety.redaction_planted else None
     words = f"share of {safety.clips} non-speech clips with words"
@@ -247,8 +286,10 @@ def gate(
     comparisons = exchange.settle(score.comparisons, timing, policy.exchange)
     signed = waivers or {}
     quality = quality_gate(score, policy, comparisons, signed).judge()
-    serving = serving_gate(timing, policy.serving).judge()
-    harmless = safety_gate(safety, policy.safety).judge()
+    turn = policy.serving.cost_usd_per_successful_turn
+    turns = [_turn_cost(score, timing, turn)] if turn is not None else []
+    serving = AllOf([serving_gate(timing, policy.serving), *turns]).judge()
+    harmless = safety_gate(safety, policy.safety, hears=policy.task == "transcription").judge()
     return GateReport(
         family=score.family,
         version=score.version,

@@ -9,13 +9,14 @@ missing pack, slice, metric or baseline is a verdict (Inconclusive) and never an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from contracts.digest import Digest
 from contracts.errors import Refused
-from contracts.policy import FamilyPolicy
+from contracts.policy import FamilyPolicy, Task
 from contracts.reports import Calibration, EditClasses, ScoreReport, WordCounts
 from evalpacks.comparisons import Arm, Heard, compare_by_policy, metrics_of
 from evalpacks.matching import hypothesis_texts, speaker_codes
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from evalpacks.metrics.metric import Floats
+
+
+WORDED: frozenset[Task] = frozenset(("transcription", "synthesis", "dialogue"))
+"""Tasks whose outputs have words to be compared with the pack's: heard, heard again, or understood."""
 
 
 def score_report(
@@ -63,6 +68,7 @@ def score_report(
         )
     arms: dict[Arm, Mapping[str, Outputs]] = {"candidate": candidate, "stable": stable or {}, "parent": parent or {}}
     heard = {pack.name: _hear(pack, arms, policy, quantized=quantized) for pack in packs if pack.name in candidate}
+    worded = heard if policy.task in WORDED else {}
     settings = policy.statistics
     return ScoreReport(
         family=family,
@@ -74,14 +80,14 @@ def score_report(
         normalizer=VERSIONS[policy.normalizer],
         alpha=settings.alpha,
         replicates=settings.replicates,
-        words=_word_table(heard, "candidate"),
-        stable_words=_word_table(heard, "stable"),
+        words=_word_table(worded, "candidate"),
+        stable_words=_word_table(worded, "stable"),
         comparisons=compare_by_policy(heard, policy, first_release=stable is None, quantized=quantized),
-        classes=_class_table(heard, "candidate"),
-        stable_classes=_class_table(heard, "stable"),
+        classes=_class_table(worded, "candidate"),
+        stable_classes=_class_table(worded, "stable"),
         confusions={
             name: confusions(pack.evidence["candidate"])
-            for name, pack in heard.items()
+            for name, pack in worded.items()
             if pack.pack.meta.show_transcripts
         },
         calibration=_calibrations(heard, "candidate"),
@@ -91,12 +97,16 @@ def score_report(
 
 
 def _hear(pack: Pack, arms: Mapping[Arm, Mapping[str, Outputs]], policy: FamilyPolicy, *, quantized: bool) -> Heard:
-    references = normalize_all(pack.utterances["text"].tolist(), policy.normalizer)
+    said = pack.utterances["text"].tolist() if policy.task in WORDED else [""] * len(pack.utterances)
+    references = normalize_all(said, policy.normalizer)
     evidence = {
         arm: _evidence(pack, arm, outputs[pack.name], references, policy.normalizer)
         for arm, outputs in arms.items()
         if pack.name in outputs
     }
+    if "stable" in evidence:
+        beside = evidence["stable"].measured
+        evidence = {arm: replace(one, beside=beside) for arm, one in evidence.items()}
     names = metrics_of(pack.name, policy, quantized=quantized)
     return Heard(
         pack=pack,
@@ -122,7 +132,12 @@ def _evidence(pack: Pack, arm: Arm, outputs: Outputs, references: list[str], nor
         confidence=_confidence(ids, outputs.texts),
         stream=outputs.stream,
         intents=pack.meta.intents,
+        measured=_in_order(ids, outputs.texts),
     )
+
+
+def _in_order(ids: Sequence[str], texts: pd.DataFrame) -> pd.DataFrame:
+    return texts.set_index("utterance_id").loc[list(ids)].reset_index()
 
 
 def _confidence(ids: Sequence[str], texts: pd.DataFrame) -> Floats:

@@ -24,7 +24,10 @@ from contracts.errors import DependencyFailed
 if TYPE_CHECKING:
     import pandas as pd
 
+    from contracts.bundle import GoldenAnswer
+    from speech.kinds import Prompt
     from speech.runtimes import Runtime, Samples
+    from speech.runtimes.kinds import Model
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -37,16 +40,23 @@ _making = threading.Lock()
 
 
 @lru_cache(maxsize=3)
-def runtime(payload: Path) -> Runtime:
+def model(payload: Path) -> Model:
     """The payload loaded in this process, with one thread; candidate, stable and parent stay loaded side by side."""
-    from speech.runtimes import load
+    from speech.runtimes import load_model
 
-    return load(payload, threads=1)
+    return load_model(payload, threads=1)
+
+
+def runtime(payload: Path) -> Runtime:
+    """The same, of a payload that transcribes."""
+    from speech.runtimes.kinds import transcriber
+
+    return transcriber(model(payload))
 
 
 def streams(payload: Path) -> bool:
-    """Whether the payload's engine keeps state between chunks (speech.runtimes.Runtime.streaming)."""
-    return runtime(payload).streaming
+    """Whether the payload transcribes and keeps state between chunks (speech.runtimes.Runtime.streaming)."""
+    return bool(getattr(model(payload), "streaming", False))
 
 
 def _end_with(parent: int) -> None:
@@ -147,9 +157,22 @@ def hypotheses(payload: Path, utterances: pd.DataFrame, root: Path) -> pd.DataFr
     return shared(_hear, payload, utterances, root)
 
 
+def _answers(payload: Path, prompts: Sequence[Prompt]) -> list[GoldenAnswer]:
+    from speech.kinds import kind
+    from speech.runtimes.kinds import task_of
+
+    loaded = model(payload)
+    return [kind(task_of(loaded)).answer(loaded, prompt) for prompt in prompts]
+
+
+def answers(payload: Path, prompts: Sequence[Prompt]) -> list[GoldenAnswer]:
+    """What a payload of any task answers to each prompt, in one of the shared processes."""
+    return shared(_answers, payload, list(prompts))
+
+
 def _clips(payload: Path, clips: Sequence[Samples]) -> list[str]:
-    model = runtime(payload)
-    return [model.transcribe(samples).text for samples in clips]
+    loaded = runtime(payload)
+    return [loaded.transcribe(samples).text for samples in clips]
 
 
 def transcripts_of(payload: Path, clips: Sequence[Samples]) -> list[str]:

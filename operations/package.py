@@ -135,25 +135,40 @@ def _normalizer(policy: FamilyPolicy) -> dict[str, object]:
 
 
 def _golden(context: Context, folder: Path, family: str, payload: Path, policy: FamilyPolicy) -> None:
-    """Fixtures spread over the pack, with what the payload says to each (R5, golden fixtures)."""
+    """Fixtures spread over the pack, with what the payload answers to each (R5, golden fixtures)."""
+    from speech.kinds import Prompt, kind
+
     pack = required_packs(context, family)[0]
     count = min(policy.staging.golden_fixtures, len(pack.utterances))
     chosen = pack.utterances.sample(count, random_state=policy.statistics.seed).sort_values("utterance_id")
+    rows = chosen.to_dict("records")
+    hears = kind(policy.task).hears
+    prompts = [
+        Prompt(pack.root / str(row["path"]), tenant=str(row.get("tenant", "")))
+        if hears
+        else Prompt(None, str(row["text"]))
+        for row in rows
+    ]
     context.progress("golden", 0, 1)
-    heard = compute.hypotheses(payload, chosen, pack.root).set_index("utterance_id")["text"]
+    answers = compute.answers(payload, prompts)
     context.progress("golden", 1, 1)
-    (folder / "golden" / "audio").mkdir(parents=True)
-    fixtures = []
-    for number, row in enumerate(chosen.to_dict("records")):
-        audio = f"audio/{number:03d}.wav"
-        shutil.copyfile(pack.root / str(row["path"]), folder / "golden" / audio)
-        fixtures.append(
-            GoldenFixture(
-                fixture_id=str(row["utterance_id"]),
-                audio=audio,
-                text=str(heard[row["utterance_id"]]),
-                slices={column: str(row[column]) for column in pack.slices},
-            )
+    fixtures = [
+        GoldenFixture(
+            fixture_id=str(row["utterance_id"]),
+            audio=f"audio/{number:03d}.wav" if hears else "",
+            prompt=prompt.text,
+            slices={column: str(row[column]) for column in pack.slices},
+            **answer._asdict(),
         )
-    golden = Golden(max_word_edits=policy.staging.golden_max_word_edits, fixtures=tuple(fixtures))
+        for number, (row, prompt, answer) in enumerate(zip(rows, prompts, answers, strict=True))
+    ]
+    (folder / "golden" / "audio").mkdir(parents=True)
+    for fixture, prompt in zip(fixtures, prompts, strict=True):
+        if prompt.path is not None:
+            shutil.copyfile(prompt.path, folder / "golden" / fixture.audio)
+    golden = Golden(
+        max_word_edits=policy.staging.golden_max_word_edits,
+        max_distance=policy.staging.golden_max_distance,
+        fixtures=tuple(fixtures),
+    )
     (folder / "golden" / "golden.json").write_bytes(golden.canonical())

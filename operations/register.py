@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from contracts.digest import Digest, canonical_json, sha256_bytes
 from contracts.errors import Refused
 from contracts.feature_contract import PROBE_TOLERANCE, FeatureContract
-from contracts.policy import FamilyPolicy
+from contracts.policy import FamilyPolicy, Task
 from contracts.registry_entry import RegistryEntry, validate_entry
 from contracts.train_manifest import TrainManifest
 from operations import candidate as candidates
@@ -48,7 +48,7 @@ def _entry(context: Context, family: str, captured: dict[str, Digest]) -> Regist
     candidate = get_document(context.store, candidates.Candidate, captured["candidate"])
     payload = materialise(context, manifest)
     contract = candidates.feature_contract(payload)
-    _check_agreement(payload, contract)
+    _check_agreement(payload, contract, policy.task)
     current = context.ledger(family).state().current
     fields: dict[str, Any] = {
         **policy.registry,
@@ -97,9 +97,10 @@ def front_end_drift(payload: Path, contract: FeatureContract) -> str | None:
     return f"the front-end probe is off by {far:.4f} (tolerance {PROBE_TOLERANCE})" if far > PROBE_TOLERANCE else None
 
 
-def _check_agreement(payload: Path, contract: FeatureContract) -> None:
+def _check_agreement(payload: Path, contract: FeatureContract, expected: Task) -> None:
     """The front end is the contract's, and the engine takes the parts (R2.2, faults 51 and 52)."""
-    from speech.runtimes import load
+    from speech.runtimes import load_model
+    from speech.runtimes.kinds import task_of
 
     drift = front_end_drift(payload, contract)
     if drift:
@@ -112,7 +113,7 @@ def _check_agreement(payload: Path, contract: FeatureContract) -> None:
         )
 
     try:
-        load(payload)
+        task = task_of(load_model(payload))
     except Refused:
         raise
     except Exception as error:
@@ -123,3 +124,11 @@ def _check_agreement(payload: Path, contract: FeatureContract) -> None:
             expected="weights, tokenizer, decoder and front end that fit each other",
             next_step="export the candidate again",
         ) from error
+    if task != expected:
+        raise Refused(
+            "the model is of another task than its family",
+            where=str(payload.name),
+            got=task,
+            expected=expected,
+            next_step="release it to another family, or name the task in params.yaml",
+        )

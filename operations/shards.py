@@ -167,18 +167,20 @@ def hear(settings: Settings, run: str, shard: Shard) -> Digest:
 
     Raises Refused where this installation's pack is not the one that was planned, Corrupt where its payload is not.
     """
-    from speech.run import run_pack, stream_pack
+    from speech.kinds import kind
+    from speech.run import stream_pack
+    from speech.runtimes.kinds import task_of, transcriber
 
     table = kept(settings, run, shard)
     if table is None:
         pack = _pack(settings.pack(shard.pack), shard.pack_digest)
         utterances = pack.utterances.iloc[list(shard.rows)]
         with _alone, compute.naming(f"payload {short(shard.payload)}"):
-            model = compute.runtime(_payload(settings.home, shard.payload))
+            model = compute.model(_payload(settings.home, shard.payload))
             if shard.chunk_ms is None:
-                table = run_pack(model, utterances, pack.root)
+                table = kind(task_of(model)).run_pack(model, utterances, pack.root)
             else:
-                table = stream_pack(model, utterances, pack.root, chunk_ms=shard.chunk_ms)
+                table = stream_pack(transcriber(model), utterances, pack.root, chunk_ms=shard.chunk_ms)
         _keep(settings, run, shard, table)
     return _table_digest(table)
 

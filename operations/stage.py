@@ -149,7 +149,7 @@ def _measure(
         golden_equal=golden.equal,
         cold_start_ms=gateway.cold_start_ms,
         cold_final_ms=cold.final_ms,
-        cold_first_partial_ms=cold.first_partial_ms,
+        cold_first_partial_ms=cold.first_ms,
         warm=warm,
         long_utterance=long,
         soak=soaked,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from evalpacks.pack import Pack
+    from speech.runtimes.kinds import Model
 
 WARM_UP = 5
 """Utterances heard before anything is measured: caches are filled, lazy parts of an engine are loaded."""
@@ -44,6 +45,9 @@ class Measured(NamedTuple):
     rtf: float
     peak_memory_mb: float
     cost_usd_per_audio_hour: float
+    first_audio_ms: Quantiles | None
+    underrun_share: float | None
+    cost_usd_per_answer: float | None
 
 
 def timing_report(
@@ -91,13 +95,15 @@ def _alone(payload: Path, sample: pd.DataFrame, root: Path, chunk_ms: int) -> tu
     """Peak memory (MB), and what shows that a stream does not hear, of a payload in a process that loads it alone."""
     from speech.honesty import check_causal
     from speech.memory import peak_memory_mb
-    from speech.run import read_audio, run_pack
+    from speech.run import read_audio
+    from speech.runtimes.kinds import transcriber
 
-    runtime = compute.runtime(payload)
-    run_pack(runtime, sample.head(WARM_UP), root)
+    model = compute.model(payload)
+    _warm_up(model, sample, root)
     memory_mb = peak_memory_mb()
-    if not runtime.streaming:
+    if not compute.streams(payload):
         return memory_mb, ()
+    runtime = transcriber(model)
     unheard = sample.iloc[WARM_UP:] if len(sample) > WARM_UP else sample
     longest = unheard.nlargest(1, "duration_s").to_dict("records")[0]
     audio = read_audio(root / str(longest["path"]), runtime.sample_rate_hz)
@@ -105,16 +111,30 @@ def _alone(payload: Path, sample: pd.DataFrame, root: Path, chunk_ms: int) -> tu
     return memory_mb, check_causal(runtime, audio, chunk_ms=min(chunk_ms, shortest_ms))
 
 
+def _warm_up(model: Model, sample: pd.DataFrame, root: Path) -> None:
+    """Let a model answer the first of a sample, outside of every measurement."""
+    from speech.kinds import Prompt, kind
+    from speech.runtimes.kinds import task_of
+
+    task = kind(task_of(model))
+    for row in sample.head(WARM_UP).to_dict("records"):
+        path = root / str(row["path"]) if task.hears else None
+        task.answer(model, Prompt(path, "" if task.hears else str(row["text"]), str(row.get("tenant", ""))))
+
+
 def _time(
     folders: Mapping[str, Path], sample: pd.DataFrame, pack: Pack, settings: Statistics
 ) -> tuple[dict[str, pd.DataFrame], StreamTimeline | None]:
-    from speech.run import run_pack, time_pack
+    from speech.kinds import kind
+    from speech.runtimes.kinds import task_of
 
-    runtimes = {name: compute.runtime(folder) for name, folder in folders.items()}
-    for runtime in runtimes.values():
-        run_pack(runtime, sample.head(WARM_UP), pack.root)
-    tables = time_pack(runtimes, sample, pack.root, chunk_ms=settings.chunk_ms)
-    return tables, _timeline(folders["candidate"], pack, settings.chunk_ms)
+    models = {name: compute.model(folder) for name, folder in folders.items()}
+    for model in models.values():
+        _warm_up(model, sample, pack.root)
+    task = task_of(models["candidate"])
+    tables = kind(task).time_pack(models, sample, pack.root, chunk_ms=settings.chunk_ms)
+    timeline = _timeline(folders["candidate"], pack, settings.chunk_ms) if task == "transcription" else None
+    return tables, timeline
 
 
 def _timeline(payload: Path, pack: Pack, chunk_ms: int) -> StreamTimeline | None:
@@ -145,6 +165,8 @@ def _measured(
     from evalpacks.metrics.latency import quantiles, real_time_factor
 
     def distribution(column: str) -> Quantiles | None:
+        if column not in table.columns:
+            return None
         there = table[column].notna().to_numpy()
         codes = speaker_codes([str(name) for name in speakers[there]])
         return quantiles(table[column].to_numpy()[there], speakers=codes) if there.any() else None
@@ -152,6 +174,14 @@ def _measured(
     final = distribution("final_ms")
     assert final is not None
     rtf = real_time_factor(table["compute_s"], table["audio_s"])
+    cost = cost_usd_per_audio_hour(
+        rtf=rtf,
+        cpu_cores=envelope.cpu_cores,
+        peak_memory_mb=peak_memory_mb,
+        usd_per_core_hour=envelope.price_usd_per_core_hour,
+        usd_per_gb_hour=envelope.price_usd_per_gb_hour,
+    )
+    speaks = "first_audio_ms" in table.columns
     return Measured(
         final_ms=final,
         first_partial_ms=distribution("first_partial_ms"),
@@ -159,11 +189,8 @@ def _measured(
         endpoint_ms=distribution("endpoint_ms"),
         rtf=rtf,
         peak_memory_mb=peak_memory_mb,
-        cost_usd_per_audio_hour=cost_usd_per_audio_hour(
-            rtf=rtf,
-            cpu_cores=envelope.cpu_cores,
-            peak_memory_mb=peak_memory_mb,
-            usd_per_core_hour=envelope.price_usd_per_core_hour,
-            usd_per_gb_hour=envelope.price_usd_per_gb_hour,
-        ),
+        cost_usd_per_audio_hour=cost,
+        first_audio_ms=distribution("first_audio_ms"),
+        underrun_share=float(table["starved"].mean()) if speaks else None,
+        cost_usd_per_answer=cost * float(table["audio_s"].mean()) / 3600 if speaks else None,
     )

@@ -60,7 +60,8 @@ class Evidence:
         stream: the table of `Outputs.stream`, texts as the model gave them.
         intents: intent -> pattern, of the pack (PackMeta.intents).
         measured: the table of `Outputs.texts`, in the order of `utterances`.
-        beside: the same of the stable model, for what two versions are to each other; None where there is none.
+        beside: the same of the stable model (of itself, for the stable one), for what two versions are to each other;
+            None where there is none.
     """
 
     utterances: pd.DataFrame

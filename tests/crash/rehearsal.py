@@ -8,15 +8,13 @@ and the canary's traffic are stand-ins that always please; the pointers around t
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Self
 from unittest.mock import patch
-
-import pandas as pd
 
 from contracts.digest import Digest, sha256_file
 from contracts.policy import FamilyPolicy
@@ -48,6 +46,7 @@ from registry.documents import get_document
 from registry.store import Store
 from registry.store.keys import POINTERS, blob_of_key
 from registry.store.memory import MemoryStore
+from speech.kinds import Prompt
 from tests.flows.release_project import FAMILY, make_project
 
 APPROVER, OPERATOR = "anna", "bert"
@@ -246,8 +245,9 @@ def _memo(target: str, key: Callable[..., Hashable], answers: Answers) -> Callab
     return ask
 
 
-def _clips(payload: Path, utterances: pd.DataFrame, root: Path) -> Hashable:
-    return sha256_file(payload / "weights.safetensors"), root.name, tuple(utterances["path"])
+def _clips(payload: Path, prompts: Sequence[Prompt]) -> Hashable:
+    places = tuple(str(one.path.relative_to(one.path.parents[2])) for one in prompts if one.path)
+    return sha256_file(payload / "weights.safetensors"), places
 
 
 def _arms(*_: Any, payload_digest: Digest, stable_payload: Digest | None, **__: Any) -> Hashable:
@@ -267,7 +267,7 @@ def _timed(*_: Any, payload_digest: Digest, stable_payload: Digest | None, **__:
 
 _REMEMBERED: dict[str, Callable[..., Hashable]] = {
     "operations.capture._leakage": lambda *_, where, **__: where,
-    "operations.compute.hypotheses": _clips,
+    "operations.compute.answers": _clips,
     "operations.score._streams": lambda _context, arms, *_: arms,
     "operations.score.hear_packs": lambda _context, _release, payloads, *_: tuple(payloads),
     "operations.score.safety_report": lambda _context, manifest, *_: manifest.payload_digest,
