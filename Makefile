@@ -9,6 +9,7 @@ export DO_NOT_TRACK := 1
 INSTANTS ?= 100
 ROUNDS ?= 200
 MINUTES ?= 30
+FAMILY ?= asr-commands
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -32,7 +33,7 @@ push: install  ## send training data, packs and candidates to the store (DVC, do
 	soundcheck data push
 
 release: install  ## the whole story: train, release v1 and v2, stop v3, roll back and go forward (APPROVE=auto: unattended)
-	python -m flows.demo --family asr-commands
+	python -m flows.demo --family $(FAMILY)
 
 release-en: install  ## the same with real recordings: pocketsphinx, then moonshine
 	python -m flows.demo --family asr-en

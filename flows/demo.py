@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import click
 
@@ -23,6 +22,7 @@ from contracts.digest import short
 from contracts.errors import Refused
 from flows.cli import run
 from flows.commands.shared import progress_bars
+from flows.stories import STORIES, Story, prepare
 from flows.wiring import open_context, use_prefect
 from operations.context import Context
 from operations.settings import find_settings
@@ -31,29 +31,14 @@ KEY = "demo"
 LOOK_S = 0.5
 
 
-class Story(NamedTuple):
-    """A family's candidates: the first stable, the improvement, and the one that must be stopped (None: none)."""
-
-    first: str
-    better: str
-    worse: str | None
-
-
-THIRD_PARTY = {"pocketsphinx": "pocketsphinx-5.1.1", "moonshine-tiny": "moonshine-tiny-0.1.0"}
-"""Candidates of asr-en: the name of their source, and their version."""
-STORIES = {
-    "asr-commands": Story("v1", "v2", "v3"),
-    "asr-en": Story(THIRD_PARTY["pocketsphinx"], THIRD_PARTY["moonshine-tiny"], None),
-}
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Tell the story of a family; raises when a part did not end as it must."""
     parser = argparse.ArgumentParser(prog="python -m flows.demo", description=main.__doc__)
     parser.add_argument("--family", choices=sorted(STORIES), required=True)
     family = parser.parse_args(arguments).family
     began = time.monotonic()
-    _prepare(family)
+    _headline(f"{family}: data, training, packs")
+    prepare(family, find_settings())
     _soundcheck("up", "--auto-ports")
     context = open_context()
     _ensure_key(context)
@@ -76,26 +61,6 @@ def _headline(text: str) -> None:
 
 def _soundcheck(*words: str) -> None:
     subprocess.run([sys.executable, "-m", "flows.cli", *words], check=True)
-
-
-def _prepare(family: str) -> None:
-    _headline(f"{family}: corpus, training, packs")
-    if family == "asr-commands":
-        subprocess.run([sys.executable, "-m", "dvc", "repro"], check=True)
-        return
-    settings = find_settings()
-    if not settings.pack("english-human").is_dir() and not settings.pack("english-synthetic").is_dir():
-        try:
-            _soundcheck("pack", "build", "english-human")
-        except subprocess.CalledProcessError:
-            click.echo("the recorded pack cannot be had here; the synthetic English pack serves", err=True)
-            _soundcheck("pack", "build", "english-synthetic")
-    shelf = settings.root / "candidates" / family
-    for name, version in THIRD_PARTY.items():
-        if not (shelf / version / "candidate.yaml").is_file():
-            subprocess.run(
-                [sys.executable, "-m", "speech.third_party", name, "--out", str(shelf / version)], check=True
-            )
 
 
 def _ensure_key(context: Context) -> None:
