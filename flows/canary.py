@@ -22,6 +22,7 @@ from operations.canary import find, goes_on, running
 from operations.context import Context
 from operations.release import exclusive
 from tasks import canary as tasks
+from tasks import events
 
 
 @flow(name="canary", flow_run_name="canary {family}", persist_result=False)
@@ -50,6 +51,7 @@ def _run(context: Context, family: str, release: str, shadow_only: bool) -> Dige
         if not goes_on(context, report):
             break
     if shadow_only and goes_on(context, report):
+        events.canary_settled(family, found.version)  # the shadow is heard by nobody while people are asked
         return report
     outputs: dict[str, Digest] = tasks.conclude(context, found, report)
     return outputs["canary_report"]

@@ -38,6 +38,7 @@ COMMANDS = {
     "replay": "evaluate",
     "drift": "evaluate",
     "incident": "incident",
+    "automations": "automations",
     "up": "servers",
     "down": "servers",
     "serve": "servers",

@@ -17,11 +17,14 @@ from tasks import incident as tasks
 
 
 @flow(name="incident", flow_run_name="incident {family}", persist_result=False)
-def incident(family: Family, since_minutes: int = 30) -> Any:
-    """Declare an incident over the last minutes of a family; the flow fails where there is something to do."""
+def incident(family: Family, since_minutes: int = 30, update_open: bool = False) -> Any:
+    """Declare an incident over the last minutes of a family; the flow fails where there is something to do.
+
+    With `update_open`, as automations ask it, an incident of the family that was opened today is looked at again.
+    """
     name = Family(family).value
     try:
-        found = tasks.opened(open_context(), name, since_minutes * 60.0)
+        found = tasks.opened(open_context(), name, since_minutes * 60.0, update_open)
     except SoundcheckError as error:
         return Failed(message=error.what, data=error)
     said = found.recommendation

@@ -131,8 +131,7 @@ def _prefect_server(home: Path, api: str) -> dict[str, str]:
         "PREFECT_SERVER_UI_API_URL": api,  # where the pages find the API when the port is not 4200
         "PREFECT_SERVER_UI_V2_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-        "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",  # automations: none are used
-        "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",  # blocks: none are used; a second of every start
+        "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",  # the one kind that is used registers itself
     }
 
 

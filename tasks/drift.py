@@ -1,4 +1,4 @@
-"""The drift re-evaluation as a task, and its artifacts.
+"""The drift re-evaluation as a task, its artifacts, and the event that automations act on.
 
 Boundary: Prefect; no decisions.
 """
@@ -11,6 +11,7 @@ from contracts.drift import DriftEvaluation
 from operations import drift as operation
 from operations.context import Context
 from pages.drift import markdown
+from tasks import events
 from tasks.step import step
 
 
@@ -20,4 +21,5 @@ def evaluate(context: Context, family: str) -> DriftEvaluation:
     evaluation = operation.drift(context, family)
     create_markdown_artifact(key=f"{family}-drift", markdown=markdown(evaluation), description=evaluation.outcome)
     create_link_artifact(key=f"{family}-drift-page", link=operation.page_path(context, family).as_uri())
+    events.drift_evaluated(family, evaluation.outcome)
     return evaluation

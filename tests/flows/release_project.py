@@ -38,12 +38,12 @@ def make_project(root: Path, *, every: int = EVERY, **changes: Any) -> Path:
     if not (candidates / "v2" / "candidate.yaml").is_file():
         raise AssertionError("the candidates are not trained; next step: make train")
     root.mkdir(parents=True, exist_ok=True)
-    for name in ("requirements.lock", "prefect.yaml"):
+    for name in ("requirements.lock", "prefect.yaml", "automations.yaml"):
         shutil.copyfile(REPOSITORY / name, root / name)
     shutil.copytree(candidates, root / "candidates" / FAMILY)
     (root / "params.yaml").write_text(yaml.safe_dump(_params(**changes), sort_keys=False))
     (root / ".gitignore").write_text("candidates\ndata\n.soundcheck\n")
-    _part_of_pack(REPOSITORY / "data" / "packs" / "commands", root / "data" / "packs" / "commands", every)
+    part_of_pack(REPOSITORY / "data" / "packs" / "commands", root / "data" / "packs" / "commands", every)
     commit(root)
     return root
 
@@ -67,7 +67,8 @@ def _params(**changes: Any) -> dict[str, Any]:
     return params
 
 
-def _part_of_pack(source: Path, target: Path, every: int) -> None:
+def part_of_pack(source: Path, target: Path, every: int) -> None:
+    """Every so many utterances of a pack, as a pack of its own."""
     pack = load(source)
     part = pack.utterances.iloc[::every].reset_index(drop=True)
     (target / "audio").mkdir(parents=True)

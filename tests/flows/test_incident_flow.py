@@ -28,9 +28,9 @@ def test_the_flow_ends_as_the_first_action_says(monkeypatch: pytest.MonkeyPatch,
     said = example().recommendation.model_copy(update={"action": action, "reason": "because"})
     asked: list[float] = []
 
-    def opened(_context: None, family: str, since_s: float) -> Any:
+    def opened(_context: None, family: str, since_s: float, update_open: bool) -> Any:
         asked.append(since_s)
-        assert family == FAMILY
+        assert (family, update_open) == (FAMILY, False)
         return example(recommendation=said)
 
     ended = run(monkeypatch, opened)

@@ -1,0 +1,52 @@
+"""What the automations of automations.yaml listen to: a canary is looked at, a budget burns, drift was found.
+
+Boundary: Prefect's events, sent in the background. Source: Prefect's reactive and proactive triggers.
+Invariants: without a Prefect server nothing is sent; a server that is away stops nobody, since an event is a hint and
+never evidence; an event holds a family, a version, counts and rates, no label of a request.
+"""
+
+from __future__ import annotations
+
+from prefect.events import emit_event
+from prefect.settings import PREFECT_API_URL
+
+from contracts.drift import Outcome
+from operations.burning import Burning
+
+CANARY_LOOK = "soundcheck.canary.look"
+"""Somebody watches the family's canary."""
+CANARY_SETTLED = "soundcheck.canary.settled"
+"""Nobody has to watch it any more: it was taken off, or held and waits for approval."""
+BUDGET = "soundcheck.budget."
+"""An error budget burns too fast; `page` or `ticket` follows, as serving/objectives.py says."""
+DRIFT = "soundcheck.drift."
+"""Drift was looked for; its outcome follows."""
+
+
+def canary_look(family: str, version: str, stage: str) -> None:
+    """A canary was looked at."""
+    _emit(CANARY_LOOK, family, version=version, stage=stage)
+
+
+def canary_settled(family: str, version: str) -> None:
+    """A canary need not be looked at any more."""
+    _emit(CANARY_SETTLED, family, version=version)
+
+
+def budget_burns(found: Burning) -> None:
+    """A budget burns too fast in both windows of its alarm."""
+    _emit(
+        f"{BUDGET}{found.action}", found.family, objective=found.objective, rate=round(found.rate, 2),
+        due_from=found.due_from, short_s=found.short_s, long_s=found.long_s, slices=found.slices,
+    )  # fmt: skip
+
+
+def drift_evaluated(family: str, outcome: Outcome) -> None:
+    """Drift was looked for."""
+    _emit(f"{DRIFT}{outcome}", family, outcome=outcome)
+
+
+def _emit(event: str, family: str, **payload: object) -> None:
+    if PREFECT_API_URL.value():
+        resource = {"prefect.resource.id": f"soundcheck.family.{family}", "prefect.resource.name": family}
+        emit_event(event, resource={**resource, "soundcheck.family": family}, payload=payload)
