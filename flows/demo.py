@@ -110,14 +110,14 @@ def _company(family: str) -> Iterator[None]:
 def _play_traffic(family: str, over: threading.Event) -> None:
     from operations import pointer
 
-    context, seed = open_context(), 0
+    context, seed, visitors = open_context(), 0, str(STORIES[family].visitors)
     while not over.wait(LOOK_S):
         table = pointer.current(context, family).table
         if table is None or table.canary is None:
             continue
         seed += 1
         words = [sys.executable, "-m", "flows.cli", "traffic", family, "--seconds", "20", "--seed", str(seed)]
-        subprocess.run([*words, "--concurrency", "6", "--cadence", "4"], check=False, capture_output=True)
+        subprocess.run([*words, "--concurrency", visitors, "--cadence", "4"], check=False, capture_output=True)
 
 
 def _sign(family: str, over: threading.Event) -> None:

@@ -25,6 +25,7 @@ class Story(NamedTuple):
         stages: DVC stages that make candidates or packs.
         makers: version -> module and words that make it with `--out DIR`, for what is copied out of a package.
         packs: eval packs to build; of several names the first that can be had.
+        visitors: sessions that its canaries meet at a time, within what one worker can carry.
     """
 
     first: str
@@ -33,6 +34,7 @@ class Story(NamedTuple):
     stages: tuple[str, ...] = ()
     makers: dict[str, tuple[str, ...]] = {}
     packs: tuple[tuple[str, ...], ...] = ()
+    visitors: int = 6
 
 
 STORIES = {
@@ -45,6 +47,7 @@ STORIES = {
             "moonshine-tiny-0.1.0": ("speech.third_party", "moonshine-tiny"),
         },
         packs=(("english-human", "english-synthetic"),),
+        visitors=2,  # pocketsphinx takes a fifth of real time, and sessions are played four times as fast
     ),
 }
 """Family -> its story."""

@@ -235,7 +235,7 @@ class Replay:
             file.write(_tone(rate_hz))
             file.flush()
             prompt = Prompt(Path(file.name))
-            ways = {"a whole recording": lambda: self._ask(0, [prompt])}
+            ways = {"a file": lambda: self._ask(0, [prompt])}
             if self._asker.streams:
                 ways["a stream"] = lambda: self._stream(prompt, cadence=0.0)
             codes = {way: self._code_of(ask) for way, ask in ways.items()}

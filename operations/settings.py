@@ -22,8 +22,11 @@ from contracts.errors import WrongCall
 from contracts.policy import FamilyPolicy, Ports, ServingSettings, StoreSettings
 
 PARAMS = "params.yaml"
+_TRAINING = {"corpus", "candidates", "quantized", "speakers", "vad", "cascade", "voices", "assistant"}
+"""Read by the modules that make data and candidates (dvc.yaml), typed there."""
 _SECTIONS = (
-    {"corpus", "candidates", "quantized", "drift"}
+    _TRAINING
+    | {"drift"}
     | {"store", "ports", "serving", "compute", "prices", "mlflow", "lineage", "telemetry"}
     | {"defaults", "families"}
 )  # fmt: skip

@@ -132,7 +132,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
             verdict=Verdict(value=Value.PASS, reasons=("fine",)),
         )  # fmt: skip
 
-    monkeypatch.setattr(compute, "runtime", runtime)
+    monkeypatch.setattr(compute, "model", runtime)
     monkeypatch.setattr(compute, "shared", call)
     monkeypatch.setattr(compute, "alone", call)
     monkeypatch.setattr(score_module, "safety_report", safety)

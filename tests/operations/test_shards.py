@@ -28,7 +28,7 @@ RUN = "1" * 64
 @pytest.fixture
 def runtime(monkeypatch: pytest.MonkeyPatch) -> CountingRuntime:
     counting = CountingRuntime()
-    monkeypatch.setattr(compute, "runtime", lambda _payload: counting)
+    monkeypatch.setattr(compute, "model", lambda _payload: counting)
     return counting
 
 

@@ -77,7 +77,7 @@ def test_rates_that_the_contract_does_not_name_are_refused_as_file_and_as_stream
     refused = {name: check for name, check in checks_of(report, "R6.2").items() if name.endswith("is refused")}
     assert set(refused) == {f"{rate} Hz audio is refused" for rate in (12_000, 11_025, 22_050, 96_000)}
     for name, check in refused.items():
-        said = f"{name}: a file was answered unsupported_rate, a stream unsupported_rate"
+        said = f"{name}: a file was answered unsupported_rate, a stream was answered unsupported_rate"
         assert check.verdict.reasons == (said,)
         assert check.verdict.value is Value.PASS
 
