@@ -111,7 +111,7 @@ def _polling(size: Size) -> Found:
 def _look_calls() -> tuple[int, int]:
     """Store calls of a look at a pointer that has not moved, and the bytes of a route table."""
     from serving.metrics import Metrics
-    from serving.pool import WorkerSettings
+    from serving.process import WorkerSettings
     from serving.router import Family
 
     async def fetch(_: str) -> Any:

@@ -33,7 +33,7 @@ from registry.ledger import Ledger
 from registry.mirrored import model_files
 from registry.store import open_store
 from serving.client import start_gateway
-from serving.pool import environment
+from serving.process import environment
 
 FAMILY = "asr-commands"
 KEY = "sk-benchmark"

@@ -1,4 +1,4 @@
-"""The production API, version 1.1: what a client sends and gets. Staging, canary and production all use it.
+"""The production API, version 1.2: what a client sends and gets. Staging, canary and production all use it.
 
 Boundary: no I/O. Source: coverage rows 3 and 30; release-algorithm R6.
 Invariants: fields are only ever added; every answer names the bundle it came from (header `X-Soundcheck-Bundle`, field
@@ -8,18 +8,30 @@ table that chose the bundle (`X-Soundcheck-Route`, field `route_version` of a st
 HTTP
     POST /v1/audio/transcriptions   multipart: file, model (the family), language?, response_format? (json, text,
                                     verbose_json), prompt and temperature are accepted and not used
+    POST /v1/audio/speech           JSON: SpeechRequest, as OpenAI's client sends it; audio, as it is made
+    POST /v1/audio/embeddings       multipart: file, model; Embedding
+    POST /v1/audio/classifications  multipart: file, model; Classification
     POST /v1/events                 ClientEvent
     GET  /healthz /readyz /metrics
     GET  /openapi.json /asyncapi.json
     Headers read: Authorization: Bearer KEY; traceparent; X-Soundcheck-Session, -Tenant, -Device, -Language, -Codec,
     -Probe, -Priority (interactive, batch), -Deadline-Ms
-    Headers sent: X-Request-Id, traceparent, X-Soundcheck-Bundle, -Route, and Retry-After with 429 and 503
+    Headers sent: X-Request-Id, traceparent, X-Soundcheck-Bundle, -Route, of speech -Sample-Rate (Hz), and Retry-After
+    with 429 and 503
 WebSocket  /v1/audio/stream?model=FAMILY
     client: StreamStart as JSON text, then binary frames of little-endian 16-bit mono PCM, then {"type": "end"};
             StreamControl at any time after the start
     server: StreamReady, then Partial messages (and a StreamRestarted after a barge-in), then one Final, or one
             StreamCancelled, or one Error
+WebSocket  /v1/audio/speech/stream?model=FAMILY
+    client: SpeechStart as JSON text; {"type": "cancel"} at any time after it
+    server: SpeechReady, then binary frames of little-endian 16-bit mono PCM, then SpeechDone, or as above
+WebSocket  /v1/assistant?model=FAMILY
+    client: AssistantStart, then turns: binary frames as for a stream, then {"type": "end"}; StreamControl at any time
+    server: AssistantReady, then for each turn Partial messages, AssistantReply, binary frames of speech, AssistantDone;
+            StreamRestarted after a barge-in, which ends what was being said; StreamCancelled, or one Error
 
+Since 1.1: speech, embeddings, classifications and the assistant; error codes wrong_task and unusable_input.
 Since 1.0: Transcription.segments; ApiError.retry_after_s; StreamStart.encoding, .partials, .priority, .language_hints,
 .speaker_policy; StreamControl `cancel` and `barge_in`; StreamRestarted, StreamCancelled; error codes
 unsupported_language, rate_limited, withdrawn; headers X-Soundcheck-Priority and -Deadline-Ms; /openapi.json and
@@ -30,13 +42,19 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from contracts.document import Part
 
-API_VERSION = "1.1"
+API_VERSION = "1.2"
 MAX_AUDIO_S = 600.0
 MAX_FRAME_BYTES = 1 << 20
+MAX_CHARACTERS = 4096
+"""Of a text to say, as OpenAI's API has it; a voice may accept fewer."""
+ANY_VOICE = "default"
+"""The voice of the family, whatever its bundle calls it."""
+
+SpeechFormat = Literal["mp3", "opus", "flac", "wav", "pcm"]
 
 ErrorCode = Literal[
     "unauthorized",
@@ -49,6 +67,8 @@ ErrorCode = Literal[
     "too_large",
     "bad_request",
     "unsupported_language",
+    "wrong_task",
+    "unusable_input",
     "overloaded",
     "rate_limited",
     "deadline",
@@ -68,6 +88,8 @@ STATUS: dict[ErrorCode, int] = {
     "too_large": 413,
     "bad_request": 400,
     "unsupported_language": 400,
+    "wrong_task": 400,
+    "unusable_input": 400,
     "overloaded": 429,
     "rate_limited": 429,
     "deadline": 504,
@@ -105,6 +127,44 @@ class Transcription(Part):
     words: tuple[Word, ...] = ()
     confidence: float | None = None
     segments: tuple[Segment, ...] = ()
+
+
+class SpeechRequest(Part):
+    """The body of `POST /v1/audio/speech`.
+
+    `voice` is the bundle's own name of its voice, or `default`; `speed` other than 1 is refused; with `stream` false
+    the answer comes when all of it is made, and a WAV file then says its length; `stream_format` has one value, and
+    `instructions` are accepted and not used.
+    """
+
+    model: str
+    input: str = Field(min_length=1, max_length=MAX_CHARACTERS)
+    voice: str = ANY_VOICE
+    response_format: SpeechFormat = "mp3"
+    speed: float = Field(default=1.0, ge=1, le=1)
+    stream: bool = True
+    stream_format: Literal["audio"] = "audio"
+    instructions: str = ""
+
+
+class Embedding(Part):
+    """The answer to `POST /v1/audio/embeddings`: scores between vectors of different `space` mean nothing."""
+
+    object: Literal["embedding"] = "embedding"
+    embedding: tuple[float, ...]
+    dimension: PositiveInt
+    space: str
+    duration: NonNegativeFloat
+    bundle: str
+
+
+class Classification(Part):
+    """The answer to `POST /v1/audio/classifications`: the likeliest class, and each class's score; they sum to 1."""
+
+    label: str
+    scores: dict[str, float]
+    duration: NonNegativeFloat
+    bundle: str
 
 
 class ApiError(Part):
@@ -198,3 +258,87 @@ class StreamError(Part):
 
     type: Literal["error"] = "error"
     error: ApiError
+
+
+class SpeechStart(Part):
+    """First message of a text to be said; fields as in SpeechRequest and StreamStart."""
+
+    type: Literal["start"] = "start"
+    input: str = Field(min_length=1, max_length=MAX_CHARACTERS)
+    voice: str = ANY_VOICE
+    encoding: Literal["pcm_s16le"] = "pcm_s16le"
+    priority: Literal["interactive", "batch"] = "interactive"
+    session: str = ""
+    labels: dict[str, str] = {}
+
+
+class SpeechReady(Part):
+    """The text will be said by this bundle, at `sample_rate` Hz."""
+
+    type: Literal["ready"] = "ready"
+    request_id: str
+    bundle: str
+    route_version: int | None = None
+    sample_rate: PositiveInt
+
+
+class SpeechDone(Part):
+    """All was sent: `audio_s` seconds of it."""
+
+    type: Literal["done"] = "done"
+    audio_s: NonNegativeFloat
+    bundle: str
+    request_id: str
+
+
+class AssistantStart(Part):
+    """First message of a dialogue; fields as in StreamStart. Whose documents are asked is said by the API key."""
+
+    type: Literal["start"] = "start"
+    sample_rate: PositiveInt
+    encoding: Literal["pcm_s16le"] = "pcm_s16le"
+    language: str = ""
+    priority: Literal["interactive", "batch"] = "interactive"
+    partials: bool = True
+    session: str = ""
+    labels: dict[str, str] = {}
+
+
+class AssistantReady(Part):
+    """The dialogue is open; all of its turns stay on this bundle, which speaks at `voice_rate` Hz."""
+
+    type: Literal["ready"] = "ready"
+    request_id: str
+    bundle: str
+    route_version: int | None = None
+    voice_rate: PositiveInt
+
+
+class AssistantReply(Part):
+    """What was understood and what is answered; its speech follows, unless `spoken` is false.
+
+    `request_id` names the turn, in telemetry too; `citations` are ids of passages, best first; `grounded` says whether
+    they hold every statement; `handoff` that a person should take over. A reply that redaction has changed is not
+    spoken.
+    """
+
+    type: Literal["reply"] = "reply"
+    turn: NonNegativeInt
+    heard: str
+    text: str
+    citations: tuple[str, ...] = ()
+    grounded: bool
+    handoff: bool
+    spoken: bool
+    bundle: str
+    request_id: str
+
+
+class AssistantDone(Part):
+    """A turn is over: `audio_s` seconds of speech were sent. The next frame of audio begins the next turn."""
+
+    type: Literal["done"] = "done"
+    turn: NonNegativeInt
+    audio_s: NonNegativeFloat
+    bundle: str
+    request_id: str

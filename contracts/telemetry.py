@@ -13,9 +13,13 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, StringConstraints
 
 from contracts.digest import Digest
 from contracts.document import Part
+from contracts.policy import Task
 
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.+-]{0,39}$")]
 """A slice value: short, lower case, from a small set; the pattern keeps sentences and identifiers out."""
+
+Flag = Annotated[int, Field(ge=0, le=1)]
+"""1: yes, 0: no; a number, so that it is summed like every other count."""
 
 REQUEST_LABELS = ("tenant", "device", "language", "codec", "probe")
 """Labels known at request time, so that they can be routed by (header `X-Soundcheck-NAME`)."""
@@ -30,8 +34,13 @@ class TelemetryRow(Part):
     Units: `timestamp` seconds since the epoch at the answer; `*_ms` milliseconds on a monotonic clock; `*_s` seconds of
     audio; `level_dbfs` and `snr_db` decibels of the whole utterance; `clipped` the share of samples at full scale;
     `batch` how many utterances the model heard at once; `worker_died` worker processes that died over the request;
-    `cost_usd` US dollars of compute. `errors` and `words` are filled for labelled probes alone; `cascade_edits` and
-    `cascade_words` where a cascade's large model heard what the small one had answered.
+    `cost_usd` US dollars of compute. `errors` and `words` are filled for labelled probes alone, in the units of the
+    family's task; `cascade_edits` and `cascade_words` where a cascade's large model heard what the small one had
+    answered. Of a synthesis `audio_s` is audio made. Of what is spoken: `first_audio_ms` runs from the whole text (in a
+    dialogue from the end of the user's speech) to the first samples, `starved` is 1 where playing them as they were
+    sent would have paused, `cached` 1 where the worker had kept the audio. Of a dialogue, one row a turn: `tokens` of a
+    language model, `handoff` and `grounded` 0 or 1, `citations` and `reply_words` counts, `barge_ins` 1 where the user
+    broke in, `index_age_s` seconds since the tenant's documents were brought up to date.
     """
 
     timestamp: float
@@ -42,6 +51,7 @@ class TelemetryRow(Part):
     arm: Literal["stable", "canary", "shadow"]
     route_version: NonNegativeInt
     mode: Literal["http", "stream"]
+    task: Task = "transcription"
     tenant: Label = "none"
     device: Label = "none"
     language: Label = "none"
@@ -82,6 +92,18 @@ class TelemetryRow(Part):
     cascade_edits: NonNegativeInt | None = None
     cascade_words: NonNegativeInt | None = None
     confidence_before: float | None = Field(default=None, ge=0, le=1)
+    first_audio_ms: NonNegativeFloat | None = None
+    starved: Flag | None = None
+    spoken_s: NonNegativeFloat | None = None
+    characters: NonNegativeInt | None = None
+    cached: Flag | None = None
+    tokens: NonNegativeInt | None = None
+    handoff: Flag | None = None
+    grounded: Flag | None = None
+    citations: NonNegativeInt | None = None
+    reply_words: NonNegativeInt | None = None
+    barge_ins: NonNegativeInt | None = None
+    index_age_s: NonNegativeFloat | None = None
     errors: NonNegativeInt | None = None
     words: NonNegativeInt | None = None
 

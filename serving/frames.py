@@ -8,8 +8,10 @@ are not copied on the way into numpy.
 Frame: 4 bytes header length, 4 bytes body length (big endian), header (UTF-8 JSON object), body.
 
 Gateway to worker
-    {op: transcribe, id, priority, deadline_ms} + samples
-    {op: open, id, priority}
+    {op: transcribe, embed or classify, id, priority, deadline_ms} + samples
+    {op: speak, id, priority, deadline_ms, text}
+    {op: taken, id}                     a chunk of speech was passed on, so that the worker may make another
+    {op: open, id, priority, text}      text: of a dialogue, whose user speaks
     {op: chunk, id} + samples
     {op: restart, id}                   the stream's decoder state is dropped, its next chunk begins a new utterance
     {op: end, id, deadline_ms}
@@ -17,8 +19,12 @@ Gateway to worker
     {op: statistics, id}
 
 Worker to gateway (WORK is queue_ms, infer_ms, batch: how many were heard at once, load: how full the queue is, 0 to 1)
-    {op: ready, rate_hz, streaming, load_ms, warm_ms, peak_memory_mb, pid}      comes first
-    {op: result, id, text, words, confidence, WORK}
+    {op: ready, task, rate_hz, streaming, voice?, voice_rate_hz?, max_characters?, dimension?, space?, classes?,
+     load_ms, warm_ms, peak_memory_mb, pid}     comes first
+    {op: result, id, text?, words?, confidence?, label?, vector?, WORK}
+    {op: replied, id, reply, WORK}      of a dialogue, after `end`; its speech follows
+    {op: audio, id, WORK} + samples
+    {op: spoken, id, cached, WORK}
     {op: heard, id, text?, committed?, WORK}
     {op: restarted, id}
     {op: error, id, code, retry_after_s?}

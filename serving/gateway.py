@@ -46,8 +46,8 @@ from serving.live import Live
 from serving.metrics import Metrics
 from serving.objectives import Objectives
 from serving.planting import Planting, refuse_production
-from serving.pool import WORKER_COMMAND, WorkerSettings
 from serving.presence import announce, withdraw
+from serving.process import WORKER_COMMAND, WorkerSettings
 from serving.proving import Prover
 from serving.queues import Limits
 from serving.router import Family, pinned

@@ -3,7 +3,7 @@
 Boundary: audio and connections in, frames out; no files. What is heard next is serving/queues.py's business.
 Invariants: the model is used by one thread; a full queue says `overloaded` at once; expired and abandoned work is never
 inferred; a stream's chunks are heard in the order they came; one request that an engine fails on fails alone; no answer
-of an engine that is not wanted any more is sent.
+of an engine that is not wanted any more is sent; of a text that is being said, no more is made than its listener takes.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 
+from contracts.errors import Refused
 from serving.frames import Frame, Header, encode
-from serving.queues import SLICE_S, Job, Key, Limits, Queues
-from speech.runtimes import BatchRuntime, Partial, Runtime, Samples, Stream, Transcript
+from serving.prompts import Prompts
+from serving.queues import SLICE_S, WHOLE, Job, Key, Limits, Queues
+from speech.runtimes import BatchRuntime, OutputsNotFinite, Partial, Runtime, Samples, Stream, Transcript
+from speech.runtimes.kinds import Assistant, Classifier, Embedder, Model, Reply, Turn, Voice, task_of
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +42,12 @@ class Connection:
         self._lock = threading.Lock()
         self.gone = False
 
-    def send(self, header: Header) -> None:
-        """Send a frame without a body; a peer that has gone is remembered, not raised."""
+    def send(self, header: Header, samples: Samples | None = None) -> None:
+        """Send a frame; a peer that has gone is remembered, not raised."""
+        body = b"" if samples is None else np.ascontiguousarray(samples, dtype="<f4").tobytes()
         with self._lock:
             try:
-                self._raw.sendall(encode(header))
+                self._raw.sendall(encode(header, len(body)) + body)
             except OSError:
                 self.gone = True
 
@@ -51,7 +56,7 @@ def _samples(frame: Frame) -> Samples:
     return np.frombuffer(frame.body, dtype="<f4")
 
 
-def _answer(transcript: Transcript) -> dict[str, Any]:
+def _transcript(transcript: Transcript) -> dict[str, Any]:
     return {
         "text": transcript.text,
         "words": [[word.word, word.start_s, word.end_s, word.confidence] for word in transcript.words],
@@ -59,14 +64,32 @@ def _answer(transcript: Transcript) -> dict[str, Any]:
     }
 
 
+def _embedded(model: Any, audio: Samples) -> dict[str, Any]:
+    return {"vector": cast(Embedder, model).embed(audio).tolist()}
+
+
+def _classified(model: Any, audio: Samples) -> dict[str, Any]:
+    found = cast(Classifier, model).classify(audio)
+    return {"label": found.label, "vector": list(found.scores), "confidence": max(found.scores)}
+
+
+_ANSWERS: dict[str, Callable[[Any, Samples], dict[str, Any]]] = {"embed": _embedded, "classify": _classified}
+
+
+def _reply(reply: Reply) -> dict[str, Any]:
+    return {**reply._asdict(), "heard": _transcript(reply.heard)}
+
+
 class Inference:
     """Bounded queues in front of one model."""
 
-    def __init__(self, runtime: Runtime, limits: Limits) -> None:
-        self._runtime = runtime
-        self._several = runtime if isinstance(runtime, BatchRuntime) else None
+    def __init__(self, model: Model, limits: Limits, prompts: Prompts | None = None) -> None:
+        self._model: Any = model
+        self._several = model if isinstance(model, BatchRuntime) else None
+        self._prompts = prompts or {}
+        self._voice_rate_hz: int = getattr(model, "voice_rate_hz", model.sample_rate_hz)
         self._queues = Queues(limits)
-        self._streams: dict[Key, Stream] = {}
+        self._streams: dict[Key, Stream | Turn] = {}
         self._changed = threading.Condition()
         self._utterance_s = 0.0
         self._served = 0
@@ -84,8 +107,11 @@ class Inference:
         """Queue a frame's work, or answer `overloaded` at once, with when to try again."""
         header = frame.header
         key = (id(connection), int(header["id"]))
-        if header["op"] == "cancel":
-            self._cancel(key)
+        if header["op"] in ("cancel", "taken"):
+            self._told(header["op"], key)
+            return
+        if header["op"] == "speak" and (kept := self._prompts.get(header["text"])) is not None:
+            self._recite(connection, key[1], kept)
             return
         now = time.monotonic()
         samples = _samples(frame)
@@ -97,7 +123,8 @@ class Inference:
             priority=header.get("priority", "interactive"),
             arrived=now,
             expires=now + header["deadline_ms"] / 1000 if "deadline_ms" in header else float("inf"),
-            audio_s=samples.size / self._runtime.sample_rate_hz,
+            audio_s=samples.size / self._model.sample_rate_hz,
+            text=header.get("text", ""),
         )
         with self._changed:
             admitted = self._queues.admit(job)
@@ -108,10 +135,23 @@ class Inference:
             retry_s = STREAM_RETRY_S if job.operation == "open" else retry_s
             connection.send({"op": "error", "id": key[1], "code": "overloaded", "retry_after_s": retry_s})
 
-    def _cancel(self, key: Key) -> None:
+    def _told(self, said: str, key: Key) -> None:
+        """A client wants no more of a request, or took a chunk of its speech."""
         with self._changed:
-            self._dropped += self._queues.cancel(key)
+            if said == "taken":
+                self._queues.taken(key)
+            else:
+                self._dropped += self._queues.cancel(key)
             self._changed.notify_all()
+
+    def _recite(self, connection: Connection, number: int, kept: tuple[Samples, ...]) -> None:
+        """A prompt whose audio is kept needs no model: it waits for nobody."""
+        work = {"id": number, "queue_ms": 0.0, "infer_ms": 0.0, "batch": 1, "load": self._queues.load}
+        for chunk in kept:
+            connection.send({"op": "audio", **work}, chunk)
+        connection.send({"op": "spoken", "cached": 1, **work})
+        with self._changed:
+            self._served += 1
 
     def forget(self, connection: Connection) -> None:
         """Cancel everything of a connection that has gone."""
@@ -177,6 +217,10 @@ class Inference:
             self._transcribe(wanted)
         elif first.operation == "chunk":
             self._hear(wanted)
+        elif first.operation == "speak":
+            self._speak(first)
+        elif first.operation in _ANSWERS:
+            self._answer(first, _ANSWERS[first.operation])
         else:
             self._step(first)
 
@@ -208,13 +252,47 @@ class Inference:
             if several is not None and len(jobs) > 1:
                 transcripts = several.transcribe_many([job.samples for job in jobs])
             else:
-                transcripts = [self._runtime.transcribe(jobs[0].samples)]
+                transcripts = [self._model.transcribe(jobs[0].samples)]
         except Exception as error:
             self._alone(jobs, error, self._transcribe)
             return
         self._count(jobs, began)
         for job, transcript in zip(jobs, transcripts, strict=True):
-            self._finish(job, transcript, batch=len(jobs))
+            self._finish(job, _transcript(transcript), batch=len(jobs))
+
+    def _answer(self, job: Job, answer: Callable[[Any, Samples], dict[str, Any]]) -> None:
+        """A whole clip to a vector or a class."""
+        began = time.monotonic()
+        try:
+            found = answer(self._model, job.samples)
+        except Exception as error:
+            self._failed(job, error)
+            return
+        self._count([job], began)
+        self._finish(job, found, batch=1)
+
+    def _speak(self, job: Job) -> None:
+        """The next chunk of a text that is being said; the rest waits until its listener needs it."""
+        began = time.monotonic()
+        try:
+            job.speech = job.speech or cast(Voice, self._model).speak(job.text)
+            chunk = next(job.speech, None)
+        except Exception as error:
+            self._failed(job, error)
+            return
+        self._count([job], began)
+        if chunk is None:
+            self._close(job.key)
+            self._finish(job, {"op": "spoken", "cached": 0}, batch=1)
+            return
+        job.dry_at = max(job.dry_at, time.monotonic()) + chunk.size / self._voice_rate_hz
+        job.expires = float("inf")
+        with self._changed:
+            job.untaken += 1
+        self._send(job, {"op": "audio"}, batch=1, samples=chunk)
+        with self._changed:
+            if not job.cancelled:
+                self._queues.put_back(job)
 
     def _alone(self, jobs: list[Job], error: Exception, hear: Callable[[list[Job]], None]) -> None:
         """A call that failed: of several, one did it, and the others are answered; none has changed by it."""
@@ -227,7 +305,7 @@ class Inference:
     def _slice(self, job: Job, several: BatchRuntime) -> None:
         """Hear the next seconds of a long utterance; the rest waits behind whatever goes before it."""
         began = time.monotonic()
-        step = int(SLICE_S * self._runtime.sample_rate_hz)
+        step = int(SLICE_S * self._model.sample_rate_hz)
         try:
             job.stream = job.stream or several.stream()
             job.stream.accept(job.samples[job.position : job.position + step])
@@ -238,7 +316,7 @@ class Inference:
             return
         self._count([job], began)
         if final is not None:
-            self._finish(job, final, batch=1)
+            self._finish(job, _transcript(final), batch=1)
             return
         with self._changed:
             if not job.cancelled:
@@ -251,7 +329,7 @@ class Inference:
         partials: Sequence[Partial | None]
         try:
             if self._several is not None and len(jobs) > 1:
-                partials = self._several.accept_many(streams, [job.samples for job in jobs])
+                partials = self._several.accept_many(cast(list[Stream], streams), [job.samples for job in jobs])
             else:
                 partials = [streams[0].accept(jobs[0].samples)]
         except Exception as error:
@@ -266,14 +344,9 @@ class Inference:
         """The opening, the restart or the end of a stream, or a chunk that is not to be heard."""
         try:
             if job.operation in ("open", "restart"):
-                self._streams[job.key] = self._runtime.stream()
+                self._streams[job.key] = self._opened(job)
             elif job.operation == "end":
-                began = time.monotonic()
-                final = self._streams[job.key].finish()
-                self._count([job], began)
-                # Closed before its peer hears the final, so that whoever asks next finds the place free.
-                self._close(job.key)
-                self._finish(job, final, batch=1)
+                self._end(job, self._streams[job.key])
         except Exception as error:
             self._failed(job, error)
             return
@@ -281,6 +354,33 @@ class Inference:
             self._send(job, {"op": "heard"}, batch=1)
         elif job.operation == "restart":
             job.peer.send({"op": "restarted", "id": job.key[1]})
+
+    def _opened(self, job: Job) -> Stream | Turn:
+        if task_of(self._model) == "dialogue":
+            return cast(Assistant, self._model).turn(job.text)
+        return cast(Runtime, self._model).stream()
+
+    def _end(self, job: Job, stream: Stream | Turn) -> None:
+        """The final of a stream; in a dialogue the reply, which is then said like any other text."""
+        began = time.monotonic()
+        if task_of(self._model) == "dialogue":
+            turn = cast(Turn, stream)
+            reply = turn.reply()
+            self._count([job], began)
+            self._send(job, {"op": "replied", "reply": _reply(reply)}, batch=1)
+            self._say(job, turn)
+            return
+        final = cast(Stream, stream).finish()
+        self._count([job], began)
+        # Closed before its peer hears the final, so that whoever asks next finds the place free.
+        self._close(job.key)
+        self._finish(job, _transcript(final), batch=1)
+
+    def _say(self, ended: Job, turn: Turn) -> None:
+        said = replace(ended, operation="speak", speech=turn.speak(), arrived=time.monotonic(), began=None, infer_s=0.0)
+        with self._changed:
+            if not ended.cancelled:
+                self._queues.put_back(said)
 
     # ---- out ----------------------------------------------------------------------------------------------------
     def _count(self, jobs: list[Job], began: float) -> None:
@@ -291,26 +391,31 @@ class Inference:
         self._calls += 1
         self._heard += len(jobs)
 
-    def _finish(self, job: Job, transcript: Transcript, *, batch: int) -> None:
-        if job.operation == "transcribe":
+    def _finish(self, job: Job, answer: Header, *, batch: int) -> None:
+        if job.operation in WHOLE:
             past = self._utterance_s or job.infer_s
             self._utterance_s = _REMEMBER * past + (1 - _REMEMBER) * job.infer_s
-        self._send(job, {"op": "result", **_answer(transcript)}, batch=batch)
+        self._send(job, {"op": "result", **answer}, batch=batch)
 
-    def _send(self, job: Job, header: Header, *, batch: int) -> None:
-        self._served += 1
+    def _send(self, job: Job, header: Header, *, batch: int, samples: Samples | None = None) -> None:
+        self._served += header["op"] != "audio"
         if job.cancelled:
             return
+        first = not job.told_s
         header |= {
             "id": job.key[1],
-            "queue_ms": ((job.began or job.arrived) - job.arrived) * 1000,
-            "infer_ms": job.infer_s * 1000,
+            "queue_ms": ((job.began or job.arrived) - job.arrived) * 1000 if first else 0.0,
+            "infer_ms": (job.infer_s - job.told_s) * 1000,
             "batch": batch,
             "load": self._queues.load,
         }
-        job.peer.send(header)
+        job.told_s = job.infer_s
+        job.peer.send(header, samples)
 
     def _failed(self, job: Job, error: Exception) -> None:
+        if isinstance(error, Refused) and not isinstance(error, OutputsNotFinite):
+            self._fail(job, "unusable_input")
+            return
         # The message of an engine's error may quote what was said: only its kind is logged.
         log.error("inference failed: %s in %s", type(error).__name__, job.operation)
         self._fail(job, "internal")

@@ -2,8 +2,8 @@
 
 Boundary: one asyncio loop; frames out, answers in.
 Invariants: a caller that is cancelled tells the worker to drop its work; a stream has at most WINDOW chunks that the
-worker has not heard yet, so a fast client waits instead of filling memory; when the socket closes everybody who waits
-is told `WorkerGone`.
+worker has not heard yet, so a fast client waits instead of filling memory; a worker makes no more speech than is taken
+(serving/queues.py); when the socket closes everybody who waits is told `WorkerGone`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
+
+import numpy as np
 
 from contracts.serving_api import ErrorCode
-from serving.frames import Decoder, Header, Priority, encode
+from serving.frames import Decoder, Frame, Header, Priority, encode
 from speech.runtimes import Samples
 
 WINDOW = 8
 """Chunks of a stream that may be on their way to the model."""
+
+Hearing = Literal["transcribe", "embed", "classify"]
+"""What a model does with a whole recording."""
 
 
 class WorkerGone(Exception):
@@ -54,14 +59,16 @@ MESSAGES: dict[str, str] = {
     "overloaded": "too many requests are waiting; try again shortly",
     "deadline": "the request was not answered within its deadline",
     "internal": "the model failed on this request",
+    "unusable_input": "the model cannot do anything with this: it is too short, or says nothing",
 }
 
 
 class Answer(NamedTuple):
-    """A final transcript as the worker sent it.
+    """A final answer as the worker sent it: a transcript, or of an embedding and a classification label and vector.
 
-    `words` are [word, start_s, end_s, confidence or None]; `infer_ms` is this request's share of the model calls that
-    heard it, `batch` the most requests that one of them heard; `worker_died` and `retries` as in ServingFailure.
+    `words` are [word, start_s, end_s, confidence or None]; `vector` is an embedding or the score of each class;
+    `infer_ms` is this request's share of the model calls that heard it, `batch` the most requests that one of them
+    heard; `worker_died` and `retries` as in ServingFailure.
     """
 
     text: str
@@ -72,6 +79,8 @@ class Answer(NamedTuple):
     batch: int = 1
     worker_died: int = 0
     retries: int = 0
+    label: str = ""
+    vector: tuple[float, ...] = ()
 
 
 class Heard(NamedTuple):
@@ -86,6 +95,42 @@ class Heard(NamedTuple):
 
 class Restarted(NamedTuple):
     """A barge-in was taken: what was heard before is forgotten; the chunks that follow begin a new utterance."""
+
+
+class Replied(NamedTuple):
+    """What an assistant answers (speech.runtimes.kinds.Reply); its speech follows. `heard` is what it understood."""
+
+    heard: Answer
+    text: str
+    citations: tuple[str, ...]
+    grounded: bool
+    handoff: bool
+    tokens: int
+    index_age_s: float | None
+    queue_ms: float
+    infer_ms: float
+    batch: int = 1
+
+
+class Chunk(NamedTuple):
+    """Some speech: (samples,) at the model's `voice_rate_hz`."""
+
+    samples: Samples
+    queue_ms: float
+    infer_ms: float
+    batch: int = 1
+
+
+class Spoken(NamedTuple):
+    """All was said; `cached` is 1 where the worker had kept it."""
+
+    cached: int
+    queue_ms: float
+    infer_ms: float
+    batch: int = 1
+
+
+Said = Heard | Restarted | Answer | Replied | Chunk | Spoken
 
 
 def _failure(header: Header) -> ServingFailure:
@@ -127,7 +172,7 @@ class Link(asyncio.Protocol):
             if "load" in header:
                 self.load, self.has_answered = header["load"], True
             if (stream := self._streams.get(number)) is not None:
-                stream.arrived(header)
+                stream.arrived(frame)
             elif (waiting := self._waiting.get(number)) is not None and not waiting.done():
                 waiting.set_result(header)
 
@@ -150,18 +195,29 @@ class Link(asyncio.Protocol):
         """Requests and streams that are not finished."""
         return len(self._waiting) + len(self._streams)
 
-    async def transcribe(self, samples: Samples, *, deadline_s: float, priority: Priority = "interactive") -> Answer:
-        """The transcript of one utterance at the model's rate; raises ServingFailure or WorkerGone."""
-        header = {"op": "transcribe", "priority": priority, "deadline_ms": deadline_s * 1000}
+    async def hear(
+        self, operation: Hearing, samples: Samples, *, deadline_s: float, priority: Priority = "interactive"
+    ) -> Answer:
+        """The answer to one whole recording at the model's rate; raises ServingFailure or WorkerGone."""
+        header = {"op": operation, "priority": priority, "deadline_ms": deadline_s * 1000}
         return _answer(await self._ask(header, samples, deadline_s))
+
+    async def transcribe(self, samples: Samples, *, deadline_s: float, priority: Priority = "interactive") -> Answer:
+        """The transcript of one utterance; raises what `hear` raises."""
+        return await self.hear("transcribe", samples, deadline_s=deadline_s, priority=priority)
 
     async def statistics(self, *, timeout_s: float = 2.0) -> Header:
         """The worker's queue and memory figures."""
         return await self._ask({"op": "statistics"}, None, timeout_s)
 
-    def stream(self, *, deadline_s: float, priority: Priority = "interactive") -> LinkStream:
-        """Open a stream; close it (`async with`) to drop its decoder state."""
-        return LinkStream(self, deadline_s, priority)
+    def stream(self, *, deadline_s: float, priority: Priority = "interactive", tenant: str = "") -> LinkStream:
+        """Open a stream, or a turn of a tenant's user; close it (`async with`) to drop its decoder state."""
+        return LinkStream(self, {"op": "open", "priority": priority, "text": tenant}, deadline_s)
+
+    def speech(self, text: str, *, deadline_s: float, priority: Priority = "interactive") -> LinkStream:
+        """Have a text said: `next` gives its Chunks, then Spoken; close it (`async with`) to have no more made."""
+        header = {"op": "speak", "priority": priority, "text": text, "deadline_ms": deadline_s * 1000}
+        return LinkStream(self, header, deadline_s)
 
     async def _ask(self, header: Header, samples: Samples | None, timeout_s: float) -> Header:
         number = self.next_number()
@@ -190,10 +246,10 @@ class Link(asyncio.Protocol):
         return self._last
 
     def send(self, header: Header, samples: Samples | None = None) -> None:
-        """Write a frame; raises WorkerGone when the socket has closed, unless it only cancels."""
+        """Write a frame; raises WorkerGone when the socket has closed, unless nothing depends on it."""
         transport = self._transport
         if transport is None or transport.is_closing():
-            if header["op"] == "cancel":
+            if header["op"] in ("cancel", "taken"):
                 return
             raise WorkerGone
         if samples is None:
@@ -218,26 +274,41 @@ class Link(asyncio.Protocol):
 
 def _answer(header: Header) -> Answer:
     return Answer(
-        header["text"], header["words"], header["confidence"], header["queue_ms"], header["infer_ms"], header["batch"]
-    )
+        header.get("text", ""), header.get("words", []), header.get("confidence"), *_work(header),
+        label=header.get("label", ""), vector=tuple(header.get("vector", ())),
+    )  # fmt: skip
+
+
+def _work(header: Header) -> tuple[float, float, int]:
+    return header["queue_ms"], header["infer_ms"], header["batch"]
+
+
+def _replied(header: Header) -> Replied:
+    reply: Header = header["reply"]
+    heard = _answer({**reply["heard"], "queue_ms": 0.0, "infer_ms": 0.0, "batch": 1})
+    queue_ms, infer_ms, batch = _work(header)
+    return Replied(
+        heard, reply["text"], tuple(reply["citations"]), reply["grounded"], reply["handoff"], reply["tokens"],
+        reply["index_age_s"], queue_ms, infer_ms, batch,
+    )  # fmt: skip
 
 
 class LinkStream:
-    """One utterance on its way to a worker. One task feeds it, one reads it."""
+    """One utterance, turn or text on its way to a worker, and what comes back. One task feeds it, one reads it."""
 
-    def __init__(self, link: Link, deadline_s: float, priority: Priority) -> None:
+    def __init__(self, link: Link, opening: Header, deadline_s: float) -> None:
         self._link = link
         self._deadline_s = deadline_s
-        self._priority = priority
         self._number = link.next_number()
+        self._opening: Header = {**opening, "id": self._number}
         self._window = asyncio.Semaphore(WINDOW)
-        self._inbox: asyncio.Queue[Header | None] = asyncio.Queue()
+        self._inbox: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._finished = False
 
     async def __aenter__(self) -> LinkStream:
         self._link.register(self._number, self)
         try:
-            self._link.send({"op": "open", "id": self._number, "priority": self._priority})
+            self._link.send(self._opening)
         except WorkerGone:
             self._link.unregister(self._number)
             raise
@@ -265,27 +336,34 @@ class LinkStream:
         """
         self._link.send({"op": "restart", "id": self._number})
 
-    async def next(self) -> Heard | Restarted | Answer:
+    async def next(self) -> Said:
         """What the worker says next; raises ServingFailure or WorkerGone."""
-        header = await self._inbox.get()
-        if header is None:
+        frame = await self._inbox.get()
+        if frame is None:
             raise WorkerGone
-        if header["op"] == "error":
-            self._finished = True
+        header = frame.header
+        operation = header["op"]
+        self._finished |= operation in ("error", "result", "spoken")
+        if operation == "error":
             raise _failure(header)
-        if header["op"] == "result":
-            self._finished = True
+        if operation == "result":
             return _answer(header)
-        if header["op"] == "restarted":
+        if operation == "restarted":
             return Restarted()
+        if operation == "replied":
+            return _replied(header)
+        if operation == "audio":
+            self._link.send({"op": "taken", "id": self._number})
+            return Chunk(np.frombuffer(frame.body, dtype="<f4"), *_work(header))
+        if operation == "spoken":
+            return Spoken(header["cached"], *_work(header))
         # Only now: what a client has not read yet is as bounded as what the model has not heard (fault 57).
         self._window.release()
-        text, committed = header.get("text"), header.get("committed", 0)
-        return Heard(text, committed, header["queue_ms"], header["infer_ms"], header["batch"])
+        return Heard(header.get("text"), header.get("committed", 0), *_work(header))
 
-    def arrived(self, header: Header) -> None:
+    def arrived(self, frame: Frame) -> None:
         """A frame of this stream came."""
-        self._inbox.put_nowait(header)
+        self._inbox.put_nowait(frame)
 
     def gone(self) -> None:
         """The worker is gone: wake the reader and a feeder that waits."""

@@ -69,6 +69,8 @@ ERRORS: dict[ErrorCode, str] = {
     "too_large": f"an upload over {MAX_UPLOAD_BYTES >> 20} MiB, or a frame over {MAX_FRAME_BYTES} bytes",
     "bad_request": "a field, header or message is missing, malformed or out of place",
     "unsupported_language": "the model was not released for the language that the request names",
+    "wrong_task": "the family does something else; the message names its route",
+    "unusable_input": "the model cannot do anything with the input: it is too short, or there is nothing to say",
     "overloaded": "the queue of the request's class is full",
     "rate_limited": "the key asks more often than it may",
     "deadline": "no answer within the deadline, or nothing was sent for as long",

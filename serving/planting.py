@@ -15,7 +15,7 @@ import logging
 import math
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, cast
 
@@ -28,8 +28,8 @@ from contracts.errors import WrongCall
 from contracts.policy import Share
 from contracts.routing import bucket
 from serving.frames import Priority
-from serving.link import Answer, Heard, LinkStream, Restarted
-from serving.pool import Worker
+from serving.link import Answer, Heard, Hearing, LinkStream, Said
+from serving.pool import Speech, Worker
 from speech.runtimes import Samples
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 LOOK_S = 0.1
 """Between two looks at the file."""
 
-Said = TypeVar("Said", Heard, Answer)
+Counted = TypeVar("Counted", Heard, Answer)
 
 Kind = Literal["latency", "first_partial", "churn", "errors", "twice", "crash", "nan"]
 
@@ -138,21 +138,35 @@ class _StruckWorker:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._worker, name)
 
+    async def hear(
+        self, operation: Hearing, samples: Samples, *, deadline_s: float, priority: Priority = "interactive"
+    ) -> Answer:
+        await self._suffer()
+        answer = await self._worker.hear(operation, samples, deadline_s=deadline_s, priority=priority)
+        if "twice" in self._faults:
+            again = await self._worker.hear(operation, samples, deadline_s=deadline_s, priority=priority)
+            answer = answer._replace(infer_ms=answer.infer_ms + again.infer_ms)
+        return changed(answer, self._faults)
+
     async def transcribe(self, samples: Samples, *, deadline_s: float, priority: Priority = "interactive") -> Answer:
+        return await self.hear("transcribe", samples, deadline_s=deadline_s, priority=priority)
+
+    @contextlib.asynccontextmanager
+    async def speak(self, text: str, *, deadline_s: float, priority: Priority = "interactive") -> AsyncIterator[Speech]:
+        await self._suffer()
+        async with self._worker.speak(text, deadline_s=deadline_s, priority=priority) as speech:
+            yield speech
+
+    async def _suffer(self) -> None:
         if "crash" in self._faults:
             self._kill()
         if latency := self._faults.get("latency"):
             await asyncio.sleep(latency.ms / 1000)
-        answer = await self._worker.transcribe(samples, deadline_s=deadline_s, priority=priority)
-        if "twice" in self._faults:
-            again = await self._worker.transcribe(samples, deadline_s=deadline_s, priority=priority)
-            answer = answer._replace(infer_ms=answer.infer_ms + again.infer_ms)
-        return changed(answer, self._faults)
 
-    async def stream(self, *, deadline_s: float, priority: Priority = "interactive") -> _StruckStream:
+    async def stream(self, *, deadline_s: float, priority: Priority = "interactive", tenant: str = "") -> _StruckStream:
         if "crash" in self._faults:
             self._kill()
-        stream = await self._worker.stream(deadline_s=deadline_s, priority=priority)
+        stream = await self._worker.stream(deadline_s=deadline_s, priority=priority, tenant=tenant)
         return _StruckStream(stream, self._worker, self._faults, deadline_s)
 
     def _kill(self) -> None:
@@ -191,7 +205,7 @@ class _StruckStream:
         self._heard.clear()
         self._stream.restart()
 
-    async def next(self) -> Heard | Restarted | Answer:
+    async def next(self) -> Said:
         said = await self._stream.next()
         if isinstance(said, Heard):
             return changed(await self._partial(said), self._faults)
@@ -226,7 +240,7 @@ def _other(word: str) -> str:
     return word[::-1] + "a"
 
 
-def changed(said: Said, faults: Mapping[Kind, Fault]) -> Said:
+def changed(said: Counted, faults: Mapping[Kind, Fault]) -> Counted:
     """What a worker says, with wrong words and figures."""
     if "nan" in faults:
         said = said._replace(infer_ms=math.nan)

@@ -16,30 +16,30 @@ import json
 import logging
 import os
 import signal
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from contracts.digest import Digest, short
 from contracts.errors import SoundcheckError
+from contracts.policy import Task
 from serving.bundles import Loaded
 from serving.frames import Priority
-from serving.link import MESSAGES, Answer, Link, LinkStream, ServingFailure, WorkerGone, connect
-from serving.queues import Limits
+from serving.link import MESSAGES, Answer, Hearing, Link, LinkStream, Said, ServingFailure, WorkerGone, connect
+from serving.process import Death, WorkerSettings, environment, how
 from speech.runtimes import Samples
 
 log = logging.getLogger(__name__)
 
-Death = Literal["exited", "killed", "crashed"]
+Answered = TypeVar("Answered")
+Ask = Callable[[Link, float], Awaitable[Answered]]
+"""What is asked over a link, within so many seconds."""
 State = Literal["starting", "ready", "failed", "draining", "stopped"]
 
-WORKER_COMMAND = (sys.executable, "-m", "serving.worker")
 FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 15.0
 HEALTHY_S = 30.0
@@ -51,24 +51,18 @@ _POLL_S = 0.02
 _KILL_AFTER_S = 5.0
 
 
-@dataclass(frozen=True)
-class WorkerSettings:
-    """How workers are run; seconds, counts."""
+class Speech:
+    """A text that is being said: what came first, then what comes; `died` workers died before it."""
 
-    sockets: Path
-    command: Sequence[str] = WORKER_COMMAND
-    threads: int = 1
-    limits: Limits = field(default_factory=Limits)
-    drain_s: float = 30.0
-    start_s: float = 60.0
+    def __init__(self, stream: LinkStream, first: Said, died: int) -> None:
+        self._stream = stream
+        self._first: Said | None = first
+        self.died = died
 
-
-def environment(threads: int) -> Mapping[str, str]:
-    """The worker's environment: numeric libraries held to `threads`, this code importable."""
-    here = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH", ""))))
-    limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-    return {**os.environ, **limits, "PYTHONPATH": path}
+    async def next(self) -> Said:
+        """A Chunk, or Spoken at the end; raises what LinkStream.next raises."""
+        first, self._first = self._first, None
+        return first or await self._stream.next()
 
 
 class Worker:
@@ -140,36 +134,78 @@ class Worker:
         """How full its interactive queue was when it last answered, in [0, 1]."""
         return self._link.load if self._link is not None else 0.0
 
+    @property
+    def task(self) -> Task:
+        """What its model does, as far as it has said."""
+        task: Task = self.facts.get("task", "transcription")
+        return task
+
+    async def hear(
+        self, operation: Hearing, samples: Samples, *, deadline_s: float, priority: Priority = "interactive"
+    ) -> Answer:
+        """One recording; when the worker dies over it, once more on the next process. Raises ServingFailure."""
+
+        async def once(link: Link, within_s: float) -> Answer:
+            return await link.hear(operation, samples, deadline_s=within_s, priority=priority)
+
+        answer, died = await self._twice(once, deadline_s)
+        return answer._replace(worker_died=died, retries=died)
+
     async def transcribe(self, samples: Samples, *, deadline_s: float, priority: Priority = "interactive") -> Answer:
-        """One utterance; when the worker dies over it, once more on the next process. Raises ServingFailure."""
+        """The transcript of one utterance; raises what `hear` raises."""
+        return await self.hear("transcribe", samples, deadline_s=deadline_s, priority=priority)
+
+    @contextlib.asynccontextmanager
+    async def speak(self, text: str, *, deadline_s: float, priority: Priority = "interactive") -> AsyncIterator[Speech]:
+        """A text being said, from its first chunk on; while there is none, a worker that dies is asked once more.
+
+        Raises ServingFailure; `next` of what comes afterwards also WorkerGone.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+
+            async def once(link: Link, within_s: float) -> tuple[LinkStream, Said]:
+                speech = link.speech(text, deadline_s=within_s, priority=priority)
+                stream = await stack.enter_async_context(speech)
+                try:
+                    async with asyncio.timeout(within_s):
+                        return stream, await stream.next()
+                except TimeoutError:
+                    raise ServingFailure("deadline", MESSAGES["deadline"]) from None
+
+            (stream, first), died = await self._twice(once, deadline_s)
+            yield Speech(stream, first, died)
+
+    async def _twice(
+        self, once: Callable[[Link, float], Awaitable[Answered]], deadline_s: float
+    ) -> tuple[Answered, int]:
+        """What is answered within so many seconds, and how many workers died over it (0 or 1); ServingFailure."""
         ends = time.monotonic() + deadline_s
         try:
-            return await self._once(samples, ends, priority)
+            return await self._once(once, ends), 0
         except WorkerGone:
             pass
         try:
             # One of those that were with the worker may have killed it: they are tried again one by one.
             async with asyncio.timeout(max(ends - time.monotonic(), 0)), self._suspects:
-                answer = await self._once(samples, ends, priority)
+                return await self._once(once, ends), 1
         except TimeoutError:
             raise _after_death(ServingFailure("deadline", MESSAGES["deadline"])) from None
         except ServingFailure as failure:
             raise _after_death(failure) from None
         except WorkerGone:
             raise _after_death(ServingFailure("internal", "the worker died twice over this request"), died=2) from None
-        return answer._replace(worker_died=1, retries=1)
 
-    async def _once(self, samples: Samples, ends: float, priority: Priority) -> Answer:
+    async def _once(self, once: Ask[Answered], ends: float) -> Answered:
         link = await self._linked(ends - time.monotonic())
         try:
-            return await link.transcribe(samples, deadline_s=ends - time.monotonic(), priority=priority)
+            return await once(link, ends - time.monotonic())
         except WorkerGone:
             self._lost(link)
             raise
 
-    async def stream(self, *, deadline_s: float, priority: Priority = "interactive") -> LinkStream:
-        """A new stream, not yet entered; raises ServingFailure."""
-        return (await self._linked(deadline_s)).stream(deadline_s=deadline_s, priority=priority)
+    async def stream(self, *, deadline_s: float, priority: Priority = "interactive", tenant: str = "") -> LinkStream:
+        """A new stream, or a turn of a tenant's user, not yet entered; raises ServingFailure."""
+        return (await self._linked(deadline_s)).stream(deadline_s=deadline_s, priority=priority, tenant=tenant)
 
     async def statistics(self) -> dict[str, Any]:
         """Queue and memory figures, {} from a worker that does not answer."""
@@ -323,16 +359,6 @@ class Worker:
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
-
-
-def how(status: int) -> tuple[Death, str]:
-    """How a process ended, by its exit status as Python gives it (a signal's is negative), and a line that says so."""
-    if status >= 0:
-        return "exited", f"exit status {status}"
-    if status == -signal.SIGKILL:
-        # Nobody here sends it to a worker that is wanted; the kernel does, to the largest process when memory is short.
-        return "killed", "killed by signal 9, as when memory runs out"
-    return "crashed", f"crashed by signal {-status}"
 
 
 def _after_death(failure: ServingFailure, *, died: int = 1) -> ServingFailure:

@@ -5,19 +5,30 @@ does the work.
 Invariants: each class of requests has a bounded queue of its own, in requests and in seconds of audio; interactive work
 goes before batch work at every step, steps of streams before utterances; the steps of one stream are done in the order
 they came; what is cancelled leaves its queue at once; a step holds at most `max_batch` jobs, all of one kind.
+
+Speech is made chunk by chunk, and whose listener runs dry first is served first (earliest deadline first: Liu and
+Layland, Journal of the ACM, 1973): a new text before the next sentence of one that is still being played. Who has
+WINDOW chunks that nobody took is parked, so that a slow reader holds no more than these.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
 from serving.frames import Header, Priority
 from speech.runtimes import Samples, Stream
 
-Operation = Literal["transcribe", "open", "chunk", "skip", "restart", "end", "close"]
+Operation = Literal[
+    "transcribe", "embed", "classify", "speak", "open", "chunk", "skip", "restart", "end", "close"
+]  # fmt: skip
 """What a job does; a `skip` is a chunk that a barge-in dropped: it is answered, not heard."""
+
+WHOLE: frozenset[Operation] = frozenset({"transcribe", "embed", "classify", "speak"})
+"""Jobs that are no step of a stream: they wait among the utterances."""
 
 Key = tuple[int, int]
 """A connection, and the number of a request or stream on it."""
@@ -25,6 +36,9 @@ Key = tuple[int, int]
 CLASSES: tuple[Priority, ...] = ("interactive", "batch")
 MAX_WAITING_S = 1200.0
 """Seconds of audio that may wait in one class; at 16 kHz they take 77 MB."""
+
+WINDOW = 4
+"""Chunks of speech that may be on their way to a listener."""
 
 SLICE_S = 5.0
 """An engine whose streams say what `transcribe` says hears longer utterances in pieces of so many seconds."""
@@ -49,20 +63,23 @@ class Peer(Protocol):
 
     gone: bool
 
-    def send(self, header: Header) -> None:
-        """Send a frame without a body; never raises."""
+    def send(self, header: Header, samples: Samples | None = None) -> None:
+        """Send a frame; never raises."""
         ...
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One step of work: a whole utterance, or the opening, a chunk, the end, ... of a stream.
+    """One step of work: a whole utterance, a text to say, or the opening, a chunk, the end, ... of a stream.
 
     Attributes:
         audio_s: seconds of audio.
         arrived, expires: when it came, when nobody wants its answer any more.
         stream, position, began, infer_s: of an utterance that is heard in slices: its state, samples heard, when the
             first of them was, seconds of compute.
+        text: what is to be said; of the opening of a dialogue, whose user speaks.
+        speech, dry_at, untaken, told_s: of what is being said: the rest of it, when a listener who plays it runs dry,
+            chunks that nobody took yet, seconds of compute that were told.
     """
 
     operation: Operation
@@ -78,6 +95,16 @@ class Job:
     position: int = 0
     began: float | None = None
     infer_s: float = 0.0
+    text: str = ""
+    speech: Iterator[Samples] | None = None
+    dry_at: float = 0.0
+    untaken: int = 0
+    told_s: float = 0.0
+
+    @property
+    def due(self) -> float:
+        """Which of those that wait goes first: the least."""
+        return max(self.dry_at, self.arrived)
 
     @property
     def long(self) -> bool:
@@ -94,11 +121,21 @@ class _Lane:
         self.utterances: deque[Job] = deque()
         self.waiting_s = 0.0
 
+    @property
+    def waiting(self) -> int:
+        """Utterances that wait; of what is being said, none."""
+        return sum(job.speech is None for job in self.utterances)
+
     def fits(self, job: Job) -> bool:
         """Whether another utterance may wait; a single one may be of any length."""
         if not self.utterances:
             return True
-        return len(self.utterances) < self.limit and self.waiting_s + job.audio_s <= MAX_WAITING_S
+        return self.waiting < self.limit and self.waiting_s + job.audio_s <= MAX_WAITING_S
+
+    def add(self, job: Job, *, last: bool) -> None:
+        """Put an utterance among those that wait; of equal ones, `last` or first."""
+        place = (bisect_right if last else bisect_left)(self.utterances, job.due, key=lambda other: other.due)
+        self.utterances.insert(place, job)
 
     def taken(self, jobs: list[Job]) -> None:
         """Utterances that have left the queue."""
@@ -112,16 +149,17 @@ class Queues:
         self.limits = limits
         self._lanes = {"interactive": _Lane(limits.interactive), "batch": _Lane(limits.batch)}
         self._open: dict[Key, Job] = {}
+        self._speaking: dict[Key, Job] = {}
         self._running: list[Job] = []
 
     # ---- in -----------------------------------------------------------------------------------------------------
     def admit(self, job: Job) -> bool:
         """Take a job; False where its queue is full. A step of a stream that is not open is dropped: its peer knows."""
-        if job.operation == "transcribe":
+        if job.operation in WHOLE:
             lane = self._lanes[job.priority]
-            if not lane.fits(job):
+            if not lane.fits(job) or (job.operation == "speak" and len(self._speaking) >= self.limits.streams):
                 return False
-            lane.utterances.append(job)
+            lane.add(job, last=True)
             lane.waiting_s += job.audio_s
             return True
         if job.operation == "open":
@@ -140,8 +178,21 @@ class Queues:
         return True
 
     def put_back(self, job: Job) -> None:
-        """An utterance that was heard in part goes on before those that wait."""
-        self._lanes[job.priority].utterances.appendleft(job)
+        """An utterance that was heard in part goes on before those that wait; speech, when it is due."""
+        if job.operation == "speak":
+            self._speaking[job.key] = job
+            if job.untaken >= WINDOW:
+                return
+        self._lanes[job.priority].add(job, last=False)
+
+    def taken(self, key: Key) -> None:
+        """A listener took a chunk; speech that was parked goes on."""
+        job = self._speaking.get(key)
+        if job is None:
+            return
+        job.untaken -= 1
+        if job.untaken == WINDOW - 1 and job not in self._running:
+            self._lanes[job.priority].add(job, last=False)
 
     def cancel(self, key: Key) -> int:
         """Nobody wants this request or stream any more; how many jobs are dropped unheard.
@@ -153,18 +204,21 @@ class Queues:
             gone = [job for job in (*lane.steps, *lane.utterances) if job.key == key]
             for job in gone:
                 job.cancelled = True
-                (lane.utterances if job.operation == "transcribe" else lane.steps).remove(job)
-            lane.taken([job for job in gone if job.operation == "transcribe" and not job.position])
+                (lane.utterances if job.operation in WHOLE else lane.steps).remove(job)
+            lane.taken([job for job in gone if job.operation in WHOLE and not job.position])
             dropped += len(gone)
         for job in self._running:
             job.cancelled |= job.key == key
+        if (parked := self._speaking.pop(key, None)) is not None:
+            parked.cancelled = True
         if (opened := self._open.get(key)) is not None:
             closing = replace(opened, operation="close", cancelled=False)
             self._lanes[opened.priority].steps.appendleft(closing)
         return dropped
 
     def closed(self, key: Key) -> None:
-        """A stream is over: its place is free, steps that still wait are dropped."""
+        """A stream or speech is over: its place is free, steps that still wait are dropped."""
+        self._speaking.pop(key, None)
         opened = self._open.pop(key, None)
         if opened is not None:
             lane = self._lanes[opened.priority]
@@ -231,7 +285,7 @@ class Queues:
     # ---- state --------------------------------------------------------------------------------------------------
     def waiting(self, priority: Priority) -> int:
         """Utterances of a class that wait."""
-        return len(self._lanes[priority].utterances)
+        return self._lanes[priority].waiting
 
     def before(self, priority: Priority) -> int:
         """Utterances that are heard before a new one of this class."""
@@ -239,21 +293,22 @@ class Queues:
 
     @property
     def streams(self) -> int:
-        """Streams that are open."""
-        return len(self._open)
+        """Streams that are open, and texts that are being said."""
+        return len(self._open.keys() | self._speaking.keys())
 
     @property
     def load(self) -> float:
         """How full the interactive queue is, in [0, 1]: of utterances, or a step waiting for each stream allowed."""
         lane = self._lanes["interactive"]
-        return min(1.0, max(len(lane.utterances) / lane.limit, len(lane.steps) / self.limits.streams))
+        return min(1.0, max(lane.waiting / lane.limit, len(lane.steps) / self.limits.streams))
 
     @property
     def idle(self) -> bool:
         """Nothing waits, runs or is open."""
-        return not (self._open or self._running or any(lane.steps or lane.utterances for lane in self._lanes.values()))
+        lanes = any(lane.steps or lane.utterances for lane in self._lanes.values())
+        return not (self._open or self._speaking or self._running or lanes)
 
     def unfinished(self) -> set[Key]:
         """Every request and stream that is not finished."""
         waiting = {job.key for lane in self._lanes.values() for job in (*lane.steps, *lane.utterances)}
-        return waiting | set(self._open) | {job.key for job in self._running}
+        return waiting | set(self._open) | set(self._speaking) | {job.key for job in self._running}

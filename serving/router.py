@@ -24,7 +24,8 @@ from registry.store import Store
 from serving.bundles import Loaded
 from serving.link import ServingFailure
 from serving.metrics import Metrics
-from serving.pool import Pool, Worker, WorkerSettings
+from serving.pool import Pool, Worker
+from serving.process import WorkerSettings
 
 log = logging.getLogger(__name__)
 

@@ -291,11 +291,11 @@ class _Conversation:
                 return await self._final(call, bundle, said)
             if isinstance(said, Restarted):
                 await self._restarted(call)
-                continue
-            audio_s = self._heard_at.popleft()
-            call.work(said)
-            if said.text is not None and partials and not self._degraded(call):
-                await self._partial(call, bundle, said, audio_s)
+            elif isinstance(said, Heard):
+                audio_s = self._heard_at.popleft()
+                call.work(said)
+                if said.text is not None and partials and not self._degraded(call):
+                    await self._partial(call, bundle, said, audio_s)
 
     def _degraded(self, call: Call) -> bool:
         """Whether this stream has to do without partials now: by the route table, or while the queue is too full."""

@@ -27,8 +27,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import numpy as np
+from typing import Any, cast
 
 from contracts.errors import SoundcheckError
 from registry.store.files import SCRATCH_FOLDER, scratch_folder, sweep
@@ -36,23 +35,27 @@ from serving.frames import receive
 from serving.inference import Connection, Inference
 from serving.lifetime import end_with_parent
 from serving.payload import private_copy
+from serving.prompts import Prompts, spoken
 from serving.queues import Limits
+from speech.kinds import kind
 from speech.memory import peak_memory_mb
-from speech.runtimes import Runtime, Samples, load
+from speech.runtimes import load_model
+from speech.runtimes.kinds import Model, Voice, task_of
 
-Loader = Callable[..., Runtime]
+Loader = Callable[..., Model]
+Warmer = Callable[[Model], None]
 
-WARM_S = 0.5
-WARM_TURNS = 2
+ABOUT = ("voice_rate_hz", "max_characters", "dimension", "space", "classes")
+"""Attributes of models that the gateway needs to know."""
 
 
 class Worker:
     """The socket side of a worker: a reading thread a connection, and the one inference thread."""
 
-    def __init__(self, runtime: Runtime, limits: Limits, *, load_ms: float, warm_ms: float) -> None:
-        self._runtime = runtime
+    def __init__(self, model: Model, limits: Limits, prompts: Prompts, *, load_ms: float, warm_ms: float) -> None:
+        self._about = about(model)
         self._times = {"load_ms": load_ms, "warm_ms": warm_ms}
-        self._inference = Inference(runtime, limits)
+        self._inference = Inference(model, limits, prompts)
 
     def serve(self, listener: socket.socket) -> None:
         """Accept connections until the listener is closed."""
@@ -73,8 +76,7 @@ class Worker:
         connection.send(
             {
                 "op": "ready",
-                "rate_hz": self._runtime.sample_rate_hz,
-                "streaming": self._runtime.streaming,
+                **self._about,
                 **self._times,
                 "peak_memory_mb": peak_memory_mb(),
                 "pid": os.getpid(),
@@ -109,17 +111,21 @@ def listen(path: Path) -> socket.socket:
     return listener
 
 
-def warm(runtime: Runtime) -> None:
-    """Let the engine make on silence what it makes on its first use, so that the first user does not wait for it."""
-    silence: Samples = np.zeros(round(WARM_S * runtime.sample_rate_hz), dtype=np.float32)
-    for _ in range(WARM_TURNS):
-        runtime.transcribe(silence)
-        stream = runtime.stream()
-        stream.accept(silence)
-        stream.finish()
+def warm(model: Model) -> None:
+    """Let the engine make what it makes on its first use, so that the first user does not wait for it."""
+    kind(task_of(model)).warm(model)
 
 
-def main(arguments: Sequence[str] | None = None, *, loader: Loader = load) -> None:
+def about(model: Model) -> dict[str, Any]:
+    """What the gateway is told of a model: its task and rate in Hz, and of ABOUT what it has; a voice's `name`."""
+    found = {name: getattr(model, name) for name in ABOUT if hasattr(model, name)}
+    task, streaming = task_of(model), bool(getattr(model, "streaming", False))
+    if task == "synthesis":
+        found |= {"voice": cast(Voice, model).name, "voice_rate_hz": model.sample_rate_hz}
+    return {"task": task, "rate_hz": model.sample_rate_hz, "streaming": streaming, **found}
+
+
+def main(arguments: Sequence[str] | None = None, *, loader: Loader = load_model, warmer: Warmer = warm) -> None:
     """Load the bundle, then serve until SIGTERM, SIGINT or the parent's death; ends the process."""
     parser = argparse.ArgumentParser(prog="python -m serving.worker", description="Serve one bundle.")
     parser.add_argument("--bundle", type=Path, required=True, help="a restored bundle's folder")
@@ -139,7 +145,7 @@ def main(arguments: Sequence[str] | None = None, *, loader: Loader = load) -> No
     try:
         sweep(options.socket.parent, SCRATCH_FOLDER + "*")  # copies of workers that were killed
         with scratch_folder(options.socket) as folder:
-            _run(options, folder, loader)
+            _run(options, folder, loader, warmer)
     except SoundcheckError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_status)
@@ -147,13 +153,14 @@ def main(arguments: Sequence[str] | None = None, *, loader: Loader = load) -> No
     os._exit(0)
 
 
-def _run(options: argparse.Namespace, folder: Path, loader: Loader) -> None:
+def _run(options: argparse.Namespace, folder: Path, loader: Loader, warmer: Warmer) -> None:
     """Serve until a signal; `folder` keeps the payload's copy, which an engine may map or read again."""
     began = time.perf_counter()
     payload = private_copy(options.bundle / "payload", json.loads(sys.stdin.buffer.read() or "{}"), folder / "payload")
-    runtime = loader(payload, threads=options.threads)
+    model = loader(payload, threads=options.threads)
     loaded = time.perf_counter()
-    warm(runtime)
+    warmer(model)
+    prompts = spoken(cast(Voice, model), payload) if task_of(model) == "synthesis" else {}
     warmed = time.perf_counter()
     limits = Limits(
         interactive=options.queue_limit,
@@ -162,7 +169,7 @@ def _run(options: argparse.Namespace, folder: Path, loader: Loader) -> None:
         max_batch=options.max_batch,
         batch_wait_s=options.batch_wait_ms / 1000,
     )
-    worker = Worker(runtime, limits, load_ms=(loaded - began) * 1000, warm_ms=(warmed - loaded) * 1000)
+    worker = Worker(model, limits, prompts, load_ms=(loaded - began) * 1000, warm_ms=(warmed - loaded) * 1000)
     listener = listen(options.socket)
 
     stopping = threading.Event()

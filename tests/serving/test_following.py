@@ -15,7 +15,7 @@ from registry.store.memory import MemoryStore
 from serving.bundles import Loaded
 from serving.link import ServingFailure
 from serving.metrics import Metrics
-from serving.pool import WorkerSettings
+from serving.process import WorkerSettings
 from serving.router import Family, pinned
 
 

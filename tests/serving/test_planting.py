@@ -147,7 +147,7 @@ def test_a_worker_that_is_asked_twice_says_what_both_took() -> None:
     class Once:
         digest = "a" * 64
 
-        async def transcribe(self, _samples: object, **_: object) -> Answer:
+        async def hear(self, _operation: str, _samples: object, **_: object) -> Answer:
             return Answer("one", [], None, 1.0, 20.0)
 
     planting = Planting(Path("none"))

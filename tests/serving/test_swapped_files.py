@@ -18,7 +18,8 @@ from registry.bundle import cached, cached_bundle
 from serving.bundles import Loaded, describe, given
 from serving.link import connect
 from serving.payload import private_copy
-from serving.pool import Worker, WorkerSettings
+from serving.pool import Worker
+from serving.process import WorkerSettings
 from tests.serving.conftest import Home, silence
 from tests.serving.test_worker_process import TINY_WORKER, digests_of
 

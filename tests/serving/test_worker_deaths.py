@@ -13,7 +13,8 @@ import pytest
 from serving import pool
 from serving.bundles import Loaded, given
 from serving.link import Answer, WorkerGone
-from serving.pool import CRASH_LOOP, Worker, WorkerSettings, how
+from serving.pool import CRASH_LOOP, Worker
+from serving.process import WorkerSettings, how
 from tests.serving.conftest import Home, silence, with_command
 from tests.serving.test_worker_process import TINY_WORKER, failure_of
 from tests.serving.tiny_engine import CRASH, POISON, SLOW
