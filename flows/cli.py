@@ -47,6 +47,7 @@ COMMANDS = {
     "lineage": "lineage",
     "keys": "materials",
     "pack": "materials",
+    "family": "family",
     "mirror": "mirror",
     "gc": "store",
     "erase": "store",

@@ -22,4 +22,4 @@ index=$(.venv/bin/python -m pip config get global.index-url 2>/dev/null || true)
 # Bytecode is made once, here: a release starts many processes, and some machines forbid Python to keep it.
 .venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python --no-deps "${arguments[@]}" -r requirements.lock
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
-.venv/bin/python -m compileall -q contracts speech evalpacks registry pages serving monitoring operations tasks flows
+.venv/bin/python -m compileall -q contracts speech evalpacks registry pages serving monitoring operations tasks flows families

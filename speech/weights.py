@@ -20,6 +20,7 @@ from pathlib import Path
 
 from contracts.bundle import path_fault
 from contracts.errors import Refused
+from speech.runtimes import FAMILIES
 from speech.weight_formats import FORMATS
 
 SPHINX = tuple(name for name in FORMATS if name.startswith("Sphinx"))
@@ -27,8 +28,18 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "ctc": ("safetensors", "JSON", "UTF-8 text"),
     "moonshine": ("ORT", "ONNX", "JSON", "UTF-8 text"),
     "pocketsphinx": (*SPHINX, "JSON", "UTF-8 text"),
+    "espeak": ("JSON", "UTF-8 text"),
+    "studio_voice": ("JSON", "UTF-8 text"),
+    "clip_net": ("safetensors", "JSON"),
+    "silero": ("ONNX", "JSON"),
+    "cascade": tuple(FORMATS),  # its parts are of any engine, and each is checked as its own payload
+    "assistant": tuple(FORMATS),  # its parts are of any engine, and each is checked as its own payload
+    "resemblyzer": ("safetensors", "JSON"),
 }
 """Formats that an engine of speech.runtimes loads; UTF-8 text is for dictionaries and licences."""
+
+OWN = ("safetensors", "ONNX", "ORT", "JSON", "UTF-8 text")
+"""Formats that an engine of families/ may load."""
 
 SUFFIXES = {".safetensors": "safetensors", ".onnx": "ONNX", ".ort": "ORT", ".json": "JSON"}
 """A name that promises a format must hold it."""
@@ -63,7 +74,8 @@ def check_payload(payload: Path) -> None:
     files = sorted(_files(payload))
     if len(files) > MAX_FILES:
         raise Refused("a payload has too many files", got=f"over {MAX_FILES}", expected=f"at most {MAX_FILES}")
-    allowed = ALLOWED[_engine(payload)]
+    engine = _engine(payload)
+    allowed = OWN if engine.startswith(FAMILIES) else ALLOWED[engine]
     for path in files:
         _check_file(path.relative_to(payload).as_posix(), path.read_bytes(), allowed)
 
@@ -197,9 +209,15 @@ def _engine(payload: Path) -> str:
         raise Refused("a payload names no engine", where=where, got="no such file", next_step=hint) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Refused("a payload names no engine", where=where, got="no field 'engine'", next_step=hint) from None
-    if engine not in ALLOWED:
-        raise Refused("unknown engine", where=where, got=repr(engine), expected=" or ".join(ALLOWED), next_step=hint)
-    return str(engine)
+    if not isinstance(engine, str) or (engine not in ALLOWED and not engine.startswith(FAMILIES)):
+        raise Refused(
+            "unknown engine",
+            where=where,
+            got=repr(engine),
+            expected=" or ".join([*ALLOWED, f"{FAMILIES}NAME"]),
+            next_step=hint,
+        )
+    return engine
 
 
 def _refused(what: str, name: str, got: str, allowed: tuple[str, ...]) -> Refused:
