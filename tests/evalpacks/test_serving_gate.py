@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.policy import FamilyPolicy
+from contracts.reports import Count
 from contracts.verdict import Value
-from evalpacks.gates import Budget, serving_gate
-from tests.evalpacks.gate_samples import quantiles, timing
+from evalpacks.gates import Budget, gate, serving_gate
+from evalpacks.pack import Pack
+from tests.evalpacks.gate_samples import quantiles, safety, scores, timing
 
 
 @pytest.mark.parametrize(
@@ -165,3 +167,70 @@ def test_a_stream_that_is_none_fails_whatever_its_delays(policy: FamilyPolicy) -
     verdict = serving_gate(timing(stream_faults=(fault,)), policy.serving).judge()
     assert verdict.value == Value.FAIL
     assert verdict.reasons[0] == f"the stream is not one: {fault}"
+
+
+HEARD = quantiles(180)  # p50 90, p99 360
+
+
+@pytest.mark.parametrize(
+    ("budgets", "changes", "value", "reason"),
+    [
+        ({"first_audio_p95_ms": 180}, {"first_audio_ms": HEARD}, Value.PASS, ""),
+        (
+            {"first_audio_p95_ms": 179},
+            {"first_audio_ms": HEARD},
+            Value.FAIL,
+            "first audio p95 180 ms, budget 179 ms: over",
+        ),
+        (
+            {"first_audio_p50_ms": 80},
+            {"first_audio_ms": HEARD},
+            Value.FAIL,
+            "first audio p50 90 ms, budget 80 ms: over",
+        ),
+        (
+            {"first_audio_p99_ms": 300},
+            {"first_audio_ms": HEARD},
+            Value.FAIL,
+            "first audio p99 360 ms, budget 300 ms: over",
+        ),
+        ({"first_audio_p95_ms": 180}, {}, Value.INCONCLUSIVE, "first audio p95: not measured, budget 180 ms"),
+        (
+            {"underrun_share": 0.0},
+            {"underrun_share": 0.02},
+            Value.FAIL,
+            "share of answers whose playback starves 0.02, budget 0: over",
+        ),
+        ({"underrun_share": 0.0}, {"underrun_share": 0.0}, Value.PASS, ""),
+    ],
+)
+def test_answers_that_are_listened_to(
+    policy: FamilyPolicy, budgets: dict[str, Any], changes: dict[str, Any], value: Value, reason: str
+) -> None:
+    verdict = serving_gate(timing(**changes), policy.serving.model_copy(update=budgets)).judge()
+    assert verdict.value == value
+    assert not reason or verdict.reasons[0] == reason
+
+
+@pytest.mark.parametrize(
+    ("succeeded", "value", "reason"),
+    [
+        (90, Value.PASS, ""),  # 0.009 USD a turn, 0.01 a turn that succeeded
+        (60, Value.FAIL, "cost 0.015 USD/successful turn, budget 0.01 USD/successful turn: over"),
+        (0, Value.INCONCLUSIVE, "cost: not measured, budget 0.01 USD/successful turn"),
+        (None, Value.INCONCLUSIVE, "cost: not measured, budget 0.01 USD/successful turn"),
+    ],
+)
+def test_a_turn_that_failed_is_paid_for_by_those_that_succeeded(
+    pack: Pack, policy: FamilyPolicy, succeeded: int | None, value: Value, reason: str
+) -> None:
+    budget = policy.serving.model_copy(update={"cost_usd_per_successful_turn": 0.01})
+    policy = policy.model_copy(update={"serving": budget})
+    made = scores(pack, policy)
+    if succeeded is not None:
+        row = made.comparisons[0]
+        asked = {"metric": "task_success", "slice": "overall", "candidate": Count(numerator=succeeded, denominator=100)}
+        made = made.model_copy(update={"comparisons": (row.model_copy(update=asked),)})
+    verdict = gate(made, timing(cost_usd_per_answer=0.009), safety(), policy).serving
+    assert verdict.value == value
+    assert not reason or reason in verdict.reasons
