@@ -49,6 +49,14 @@ STORIES = {
         packs=(("english-human", "english-synthetic"),),
         visitors=2,  # pocketsphinx takes a fifth of real time, and sessions are played four times as fast
     ),
+    "vad": Story(
+        "silero-6.2.3",
+        "clip-net",
+        "clip-net-near",
+        stages=("clips", "detectors"),
+        makers={"silero-6.2.3": ("speech.third_party", "silero-vad")},
+        packs=(("speech-or-not",),),
+    ),
 }
 """Family -> its story."""
 

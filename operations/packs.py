@@ -125,6 +125,13 @@ def _spoken(folder: str) -> Callable[[Order], object]:
     return speak
 
 
+def _speech_or_not(order: Order) -> None:
+    from speech.vad.clips import PACK_CARD, write_pack
+
+    settings = order.context.settings
+    write_pack(order.out, settings.root / PACK_CARD, settings.params["vad"]["clips"]["seed"], order.on_progress)
+
+
 def _commands_robustness(order: Order) -> None:
     from evalpacks.packs.robustness.build import build_commands
     from speech.corpus import different_commands
@@ -142,6 +149,11 @@ BUILDERS: dict[str, Builder] = {
     "entities": Builder("numbers, amounts, names, addresses, dates, times", _spoken("entities")),
     "code-switching": Builder("English with Spanish or French in one sentence", _spoken("code_switching")),
     "long-form": Builder("dictation of half a minute to three minutes", _spoken("long_form")),
+    "assistant-questions": Builder(
+        "questions to the documents of three tenants, synthetic", _spoken("assistant_questions")
+    ),
+    "speaker-trials": Builder("who speaks: 96 synthetic speakers, enrolled and tried", _spoken("speaker_trials")),
+    "speech-or-not": Builder("clips with and without speech, synthetic: sounds, noise, levels", _speech_or_not),
     "robustness": Builder("the same sentences under six conditions", _spoken("robustness")),
     "commands-robustness": Builder("the same voice commands under six conditions", _commands_robustness),
 }

@@ -28,7 +28,6 @@ from contracts.errors import AlreadyExists, DependencyFailed, SoundcheckError, W
 from contracts.feature_contract import FeatureContract
 from speech.weights import check_payload
 
-ACCEPTED_RATES_HZ = (8_000, 16_000)
 MOONSHINE_TOKENS = 32_768
 SPHINX_ACOUSTIC = (
     "mdef", "means", "variances", "sendump", "transition_matrices", "noisedict", "feat.params", "README",
@@ -49,6 +48,11 @@ class Source(NamedTuple):
         front_end: configuration of the engine's own front end.
         normalisation, tokenizer, vocabulary_size: fields of the feature contract.
         converted: provenance of files that were converted.
+        family: whose candidate it is.
+        text_normalizer: field of the feature contract.
+        accepted_rates_hz: rates that the API resamples from.
+        languages: ISO 639 codes; empty: the task knows none.
+        use, misuse: what the model is for, and what it is not for.
     """
 
     engine: str
@@ -67,6 +71,12 @@ class Source(NamedTuple):
     tokenizer: str
     vocabulary_size: int | None
     converted: dict[str, str]
+    family: str = "asr-en"
+    text_normalizer: str = "english"
+    accepted_rates_hz: tuple[int, ...] = (8_000, 16_000)
+    languages: tuple[str, ...] = ("en",)
+    use: str = "transcription of English speech where a person can correct the text"
+    misuse: str = "decisions about people, identifying speakers, emergency calls, other languages"
 
 
 def moonshine_tokens(package: Path) -> list[str]:
@@ -153,6 +163,29 @@ SOURCES = {
         tokenizer="words of dictionary.dict",
         vocabulary_size=None,
         converted={},
+    ),
+    "silero-vad": Source(
+        engine="silero",
+        distribution="silero-vad",
+        package="silero_vad",
+        version_prefix="silero",
+        licence="MIT",
+        licence_word="MIT",
+        base_model="Silero VAD (Silero Team, 2024), ONNX for 16 kHz",
+        trained_on="speech of many languages and noises, as its authors report; the data is not published",
+        weakness="speech as loud as the noise around it, and speech weaker than -45 dB of full scale",
+        files={"model.onnx": "data/silero_vad_16k_op15.onnx"},
+        made={"classifier.json": lambda _: {"classes": ["non-speech", "speech"], "smooth_ms": 256}},
+        front_end={"kind": "waveform", "sample_rate_hz": 16_000, "learned": True},
+        normalisation="none: the network hears the waveform",
+        tokenizer="none: classes of classifier.json",
+        vocabulary_size=2,
+        converted={},
+        family="vad",
+        text_normalizer="none",
+        accepted_rates_hz=(16_000,),
+        use="telling whether somebody speaks in a clip",
+        misuse="telling who speaks or what is said, counting speakers, emergency calls",
     ),
 }
 
@@ -242,9 +275,9 @@ def _write_payload(source: Source, package: Path, payload: Path) -> None:
         front_end["options"] = parameters.read_text(encoding="utf-8").split("\n")[:-1]
     contract = FeatureContract(
         sample_rate_hz=front_end["sample_rate_hz"],
-        accepted_rates_hz=ACCEPTED_RATES_HZ,
+        accepted_rates_hz=source.accepted_rates_hz,
         normalisation=source.normalisation,
-        text_normalizer="english",
+        text_normalizer=source.text_normalizer,
         tokenizer=source.tokenizer,
         vocabulary_size=source.vocabulary_size,
         front_end_checksum=digest_of(front_end),
@@ -260,12 +293,12 @@ def _json_bytes(value: Any) -> bytes:
 
 def _description(source: Source, version: str) -> dict[str, Any]:
     return {
-        "family": "asr-en",
+        "family": source.family,
         "version": f"{source.version_prefix}-{version}",
         "origin": "third_party",
         "base_model": source.base_model,
         "licence": source.licence,
-        "languages": ["en"],
+        "languages": list(source.languages),
         "hyperparameters": {},
         "seeds": {},
         "training_code_sha": "none: third party",
@@ -279,6 +312,9 @@ def _description(source: Source, version: str) -> dict[str, Any]:
 
 
 def _card(source: Source, description: dict[str, Any]) -> str:
+    rate_hz = source.front_end["sample_rate_hz"]
+    others = ", ".join(f"{other // 1000} kHz" for other in source.accepted_rates_hz if other != rate_hz)
+    hears = f"{rate_hz // 1000} kHz mono" + (f"; {others} is resampled (soxr, high quality)" if others else "")
     return f"""# {description["version"]}
 
 | | |
@@ -286,13 +322,13 @@ def _card(source: Source, description: dict[str, Any]) -> str:
 | model | {source.base_model} |
 | from | package {source.distribution} {description["provenance"]["package_version"]} |
 | licence | {source.licence} |
-| language | English |
-| hears | 16 kHz mono; 8 kHz is resampled (soxr, high quality) |
+| languages | {", ".join(source.languages)} |
+| hears | {hears} |
 | trained on | {source.trained_on} |
 
-**Use**: transcription of English speech where a person can correct the text.
+**Use**: {source.use}.
 
-**Not for**: decisions about people, identifying speakers, emergency calls, other languages.
+**Not for**: {source.misuse}.
 
 **Known weakness**: {source.weakness}.
 

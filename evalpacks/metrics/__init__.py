@@ -11,10 +11,13 @@ import numpy as np
 from contracts.policy import MetricName
 from evalpacks.metrics.calibration import BRIER
 from evalpacks.metrics.characters import CER
+from evalpacks.metrics.classification import CLASSIFICATION
+from evalpacks.metrics.embedding import EMBEDDING
 from evalpacks.metrics.entities import ENTITY_ERROR_RATE
 from evalpacks.metrics.intents import INTENT_RECALL
 from evalpacks.metrics.metric import Counts, Evidence, Metric, Outputs
 from evalpacks.metrics.streaming import CHURN, EARLY_ENDPOINTS
+from evalpacks.metrics.synthesis import SYNTHESIS
 
 __all__ = ["METRICS", "WER", "Counts", "Evidence", "Metric", "Outputs"]
 
@@ -27,6 +30,18 @@ def _word_errors(evidence: Evidence) -> Counts:
 WER = Metric("wer", "WER", "lower", _word_errors, 100.0, "%", " points", "reference words")
 
 METRICS: dict[MetricName, Metric] = {
-    metric.name: metric for metric in (WER, CER, ENTITY_ERROR_RATE, INTENT_RECALL, CHURN, EARLY_ENDPOINTS, BRIER)
+    metric.name: metric
+    for metric in (
+        WER,
+        CER,
+        ENTITY_ERROR_RATE,
+        INTENT_RECALL,
+        CHURN,
+        EARLY_ENDPOINTS,
+        BRIER,
+        *EMBEDDING,
+        *SYNTHESIS,
+        *CLASSIFICATION,
+    )
 }
 """Every metric a policy may name."""

@@ -119,6 +119,13 @@ ENGINES: dict[str, Task] = {
     "ctc": "transcription",
     "moonshine": "transcription",
     "pocketsphinx": "transcription",
+    "espeak": "synthesis",
+    "studio_voice": "synthesis",
+    "clip_net": "classification",
+    "silero": "classification",
+    "cascade": "transcription",
+    "assistant": "dialogue",
+    "resemblyzer": "embedding",
 }
 """Engines of this room, and what their models do."""
 
