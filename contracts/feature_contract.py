@@ -11,7 +11,7 @@ from typing import ClassVar
 from pydantic import PositiveFloat, PositiveInt
 
 from contracts.digest import Digest
-from contracts.document import Document
+from contracts.document import Document, later
 
 PROBE_TOLERANCE = 1e-3
 """How far a front-end probe value (natural log of mel energy) may differ between machines."""
@@ -28,6 +28,8 @@ class FeatureContract(Document):
         vocabulary_size: output symbols, blank included; None where the engine hides it.
         front_end_checksum: digest of the front end's configuration.
         front_end_probe: mean log-mel per band of the fixed probe signal, compared within PROBE_TOLERANCE.
+        space, dimension: of an embedding: the vector space, and the components of a vector; a bundle of another space
+            needs an index of its own (contracts/migration.py).
     """
 
     KIND: ClassVar[str] = "feature_contract"
@@ -46,3 +48,5 @@ class FeatureContract(Document):
     vocabulary_size: PositiveInt | None = None
     front_end_checksum: Digest
     front_end_probe: tuple[float, ...] = ()
+    space: str = later("")
+    dimension: PositiveInt | None = later(None)
