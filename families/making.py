@@ -84,9 +84,13 @@ def pack(name: str, clips: Iterable[Clip], rate_hz: int, **card: Any) -> evalpac
     return evalpacks.pack.load(target)
 
 
-def training_data(family: str, clips: Iterable[Clip], rate_hz: int, *, licence: str) -> pandas.DataFrame:
-    """Keep training clips in data/corpus/FAMILY; the data manifest, which R1 compares with every pack."""
-    with whole_folder(Path("data/corpus") / family) as folder:
+def training_data(family: str, version: str, clips: Iterable[Clip], rate_hz: int, *, licence: str) -> pandas.DataFrame:
+    """Keep a version's training clips in data/corpus/FAMILY/VERSION.
+
+    Returns:
+        Its data manifest: one row a clip, which R1 compares with every pack.
+    """
+    with whole_folder(Path("data/corpus") / family / version) as folder:
         table = record(clips, rate_hz, folder)
     return table.assign(split="train", licence=licence)
 

@@ -65,7 +65,7 @@ def make_candidate(version: str) -> str:
         centres[row] = np.mean(pictures, axis=0) if pictures else centres[row]
     folder = candidate(
         __package__, version, {"weights.safetensors": save({"centres": centres})}, rate_hz=RATE_HZ,
-        training=training_data(FAMILY, heard, RATE_HZ, licence="CC0-1.0"), licence="Apache-2.0",
+        training=training_data(FAMILY, version, heard, RATE_HZ, licence="CC0-1.0"), licence="Apache-2.0",
         about="Tells alarms and bells from other sounds. Trained on sounds made by a program, never on a recording.",
         hyperparameters={"noise": list(RECIPES[version])}, seeds={"data": 1},
     )  # fmt: skip
