@@ -12,7 +12,7 @@ import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -112,6 +112,27 @@ class BatchRuntime(Runtime, Protocol):
 
     def accept_many(self, streams: Sequence[Stream], chunks: Sequence[Samples]) -> list[Partial | None]:
         """Each of these different streams hears its next chunk; where this raises, none of them has."""
+        ...
+
+
+Route = Literal["small", "large"]
+"""The part of a cascade whose answer it was."""
+
+
+class Routed(NamedTuple):
+    """An answer, the part that gave it, and how sure the small part was (None: it cannot say)."""
+
+    transcript: Transcript
+    route: Route
+    confidence_before: float | None
+
+
+@runtime_checkable
+class RoutingRuntime(Runtime, Protocol):
+    """A runtime that chooses which of two models answers."""
+
+    def route(self, audio: Samples) -> Routed:
+        """What `transcribe` says of one whole utterance, and whose answer that is."""
         ...
 
 
