@@ -1,0 +1,1 @@
+"""Pack assistant-questions: spoken questions to the documents of three tenants."""
