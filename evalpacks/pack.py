@@ -44,9 +44,12 @@ COLUMNS = (
 )
 """Columns that every utterances.parquet has, before its slice columns."""
 
-OPTIONAL_COLUMNS = ("entities", "speech_end_s")
+OPTIONAL_COLUMNS = ("entities", "speech_end_s", "answer", "cites", "interrupts", "role")
 """Columns that one may have: `entities` is JSON, [{"type": ..., "text": ...}] in order of occurrence, each text a part
-of the utterance's text; `speech_end_s` is when the last word ends, in seconds from the start of the audio."""
+of the utterance's text; `speech_end_s` is when the last word ends, in seconds from the start of the audio; `role` says
+of speaker trials whether an utterance enrols its speaker (`enrolment`) or is tried against all who are (`probe`);
+of questions to an assistant `answer` is a JSON list of the facts that a right reply holds, `cites` one of the documents
+that it rests on, `interrupts` the recording whose reply the utterance speaks over ("": none)."""
 
 PACK_NAME = r"^[a-z0-9][a-z0-9-]*$"
 
