@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, StringConstraints
 
 from contracts.digest import Digest
-from contracts.document import Document, Part
+from contracts.document import Document, Part, later
 
 INCIDENTS = "incidents"
 """Folder below the home folder with one folder an incident."""
@@ -133,13 +133,17 @@ class SaturatedMinute(Part):
 
 
 class Saturation(Part):
-    """Overload as a joint signal; minutes without telemetry are `missing`, not healthy."""
+    """Overload as a joint signal; minutes without telemetry are `missing`, not healthy.
+
+    `batch_share`: of the time that was waited in saturated minutes, how much batch requests waited.
+    """
 
     minutes: tuple[SaturatedMinute, ...] = ()
     watched: NonNegativeInt = 0
     missing: NonNegativeInt = 0
     growth_threshold: NonNegativeFloat
     p95_threshold_ms: NonNegativeFloat
+    batch_share: NonNegativeFloat = later(0.0)
 
 
 class RouteCost(Part):
@@ -153,17 +157,23 @@ class RouteCost(Part):
     flagged: bool = False
 
 
+Factor = Literal["turns_per_success", "attempts_per_turn", "audio_s_per_turn", "usd_per_audio_s"]
+
+
 class CostFactor(Part):
     """One factor of the cost of a successful turn, before and now; `times` is now over before."""
 
-    factor: Literal["turns_per_success", "attempts_per_turn", "audio_s_per_turn", "usd_per_audio_s"]
+    factor: Factor
     before: NonNegativeFloat
     now: NonNegativeFloat
     times: NonNegativeFloat
 
 
 class Cost(Part):
-    """Cost a successful turn by route, dearest first, and what made it change; the factors multiply to `times`."""
+    """Cost a successful turn by route, dearest first, and what made it change; the factors multiply to `times`.
+
+    `driver` is the factor that grew most where the cost changed, and `cause` says it in words.
+    """
 
     routes: tuple[RouteCost, ...] = ()
     before_usd: NonNegativeFloat | None = None
@@ -171,6 +181,7 @@ class Cost(Part):
     times: NonNegativeFloat | None = None
     factors: tuple[CostFactor, ...] = ()
     cause: str = ""
+    driver: Factor | None = later(None)
 
 
 class Candidate(Part):

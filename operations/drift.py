@@ -13,12 +13,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import ValidationError
-
 from contracts.bundle import BundleManifest
 from contracts.digest import Digest
 from contracts.drift import DriftEvaluation, DriftSettings, Expectation, PackCoverage, QualityEstimate
-from contracts.errors import Refused, WrongCall
+from contracts.errors import Refused
 from contracts.feature_contract import FeatureContract
 from contracts.policy import FamilyPolicy
 from contracts.reports import Count, DriftReport, ScoreReport, WordCounts
@@ -53,18 +51,8 @@ class Stable(NamedTuple):
 
 def settings_of(context: Context, family: str, window_h: int | None = None) -> DriftSettings:
     """The family's section of `drift` in params.yaml over that of `defaults`; WrongCall for a wrong value."""
-    section: dict[str, Any] = context.settings.params.get(SECTION) or {}
-    merged = {**(section.get("defaults") or {}), **((section.get("families") or {}).get(family) or {})}
-    try:
-        return DriftSettings.model_validate(merged | ({"window_h": window_h} if window_h else {}))
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        raise WrongCall(
-            "params.yaml has a wrong value",
-            where=f"{SECTION}.{family}.{'.'.join(str(part) for part in first['loc'])}",
-            got=first["msg"],
-            next_step="correct it; contracts/drift.py says what is allowed",
-        ) from None
+    over = {"window_h": window_h} if window_h else {}
+    return context.settings.of_family(SECTION, DriftSettings, family, **over)
 
 
 def drift(context: Context, family: str, *, window_h: int | None = None) -> DriftEvaluation:

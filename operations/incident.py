@@ -21,6 +21,7 @@ from pydantic import JsonValue
 from contracts.digest import Digest, digest_of, short
 from contracts.errors import NotFound, Refused, SoundcheckError, WrongCall
 from contracts.incident import INCIDENTS, Action, Closure, Done, Incident, Recommendation, Replay
+from contracts.incident_settings import IncidentSettings, MetricBudget
 from contracts.ledger_event import LedgerEvent
 from contracts.policy import FamilyPolicy
 from contracts.reports import ScoreReport
@@ -39,17 +40,8 @@ if TYPE_CHECKING:
 
     from monitoring.incident.findings import Findings, Question
     from monitoring.incident.naming import Names
-    from monitoring.incident.ranking import Budget
 
-STEP = "incident"
-SMALLEST_GROUP = 10
-"""Sessions below which a group is not shown."""
-BASELINE_WINDOWS = 4
-LEAST_BASELINE_S = 3600.0
-DUE_S: dict[Action, float] = {
-    "rollback": 1800, "partial_rollback": 1800, "degrade": 1800, "pause": 3600, "continue": 4 * 3600,
-}  # fmt: skip
-"""Seconds until people hear the next time, by what is being done."""
+STEP = SECTION = "incident"
 DONE_STEPS = frozenset(
     {"promote", "rollback", "abort", "freeze", "unfreeze", "condemn", "degrade", "cascade", "canary_slices"}
 )
@@ -103,6 +95,11 @@ def close(context: Context, before: Incident, closure: Closure) -> Opened:
         "next_update_at": None,
     }  # fmt: skip
     return _record(context, before.model_copy(update=changes))
+
+
+def settings_of(context: Context, family: str) -> IncidentSettings:
+    """What the family's incidents are judged by; WrongCall for a wrong value in params.yaml."""
+    return context.settings.of_family(SECTION, IncidentSettings, family)
 
 
 def find(context: Context, name: str) -> Incident:
@@ -189,8 +186,9 @@ def _look(
 ) -> Incident:  # fmt: skip
     from monitoring.incident.findings import investigate
 
+    judged = settings_of(context, family)
     if baseline_since_s is None:
-        baseline_since_s = since_s - max(BASELINE_WINDOWS * (until_s - since_s), LEAST_BASELINE_S)
+        baseline_since_s = since_s - max(judged.baseline_windows * (until_s - since_s), judged.least_baseline_s)
     ledger, table = context.ledger(family), pointer.current(context, family).table
     state = ledger.state()
     rows = _rows(context, family, baseline_since_s, until_s)
@@ -200,11 +198,11 @@ def _look(
     found = investigate(rows, asked)
     played, not_played = _replay(context, asked, state) if with_replay else (None, ())
     at = context.timestamp()
-    due = datetime.fromisoformat(at) + timedelta(seconds=DUE_S[found.advice.action])
+    due = datetime.fromisoformat(at) + timedelta(seconds=judged.due_s[found.advice.action])
     return Incident(
         incident=name, family=family, opened_at=at, updated_at=at,
         next_update_at=due.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        since_s=since_s, until_s=until_s, baseline_since_s=baseline_since_s, smallest_group=asked.smallest,
+        since_s=since_s, until_s=until_s, baseline_since_s=baseline_since_s, smallest_group=judged.smallest_group,
         stable=asked.stable, canary=asked.canary,
         versions={one: asked.versions[one] for one in (asked.stable, asked.canary) if one and one in asked.versions},
         impact=found.impact, regressions=found.regressions, localised=found.localised, saturation=found.saturation,
@@ -229,6 +227,7 @@ def _question(
 ) -> Question:  # fmt: skip
     from monitoring.incident.findings import Question
 
+    judged = settings_of(context, family)
     policy, serving = context.settings.policy(family), context.settings.serving
     budget = latency_budget(policy.canary)
     allowed = {"availability": 1 - serving.availability} | ({"latency": 1 - budget[1]} if budget else {})
@@ -239,8 +238,8 @@ def _question(
         canary=table.canary.bundle if table and table.canary else None,
         new=bool(moved) and moved[-1] >= baseline_since_s and bool(candidates(state)),
         versions=state.packaged, slow_ms=budget[0] if budget else None, allowed=allowed, weights=_weights(policy),
-        routable=policy.canary.routable, smallest=SMALLEST_GROUP, growth_threshold=serving.queue_limit / 4,
-        budgets=_budgets(policy),
+        routable=policy.canary.routable, growth_threshold=judged.queue_growth * serving.queue_limit,
+        settings=judged, budgets=_budgets(policy, judged),
     )  # fmt: skip
 
 
@@ -281,13 +280,13 @@ def _weights(policy: FamilyPolicy) -> dict[str, float]:
     return {name: CRITICAL if name in risky else PROTECTED for name in _gated(policy)}
 
 
-def _budgets(policy: FamilyPolicy) -> dict[str, Budget]:
-    """The family's own margin of WER over the defaults."""
-    from monitoring.incident.ranking import BUDGETS, Budget
-
+def _budgets(policy: FamilyPolicy, judged: IncidentSettings) -> dict[str, MetricBudget]:
+    """The family's own margin of WER over what its section says."""
     own = policy.canary.metrics.get("wer")
-    margin = {"wer": Budget("lower", own.margin, own.relative)} if own is not None and own.kind == "ratio" else {}
-    return {**BUDGETS, **margin}
+    budgets: dict[str, MetricBudget] = dict(judged.budgets.items())
+    if own is not None and own.kind == "ratio":
+        budgets["wer"] = MetricBudget(better="lower", allowed=own.margin, relative=own.relative)
+    return budgets
 
 
 def _replay(context: Context, asked: Question, state: ReleaseState) -> tuple[Replay | None, tuple[str, ...]]:

@@ -26,7 +26,7 @@ _TRAINING = {"corpus", "candidates", "quantized", "speakers", "vad", "cascade", 
 """Read by the modules that make data and candidates (dvc.yaml), typed there."""
 _SECTIONS = (
     _TRAINING
-    | {"drift"}
+    | {"drift", "incident"}
     | {"store", "ports", "serving", "compute", "prices", "mlflow", "lineage", "telemetry"}
     | {"defaults", "families"}
 )  # fmt: skip
@@ -79,6 +79,7 @@ _Section = TypeVar(
     TelemetrySettings,
     MachinePrice,
 )
+_Own = TypeVar("_Own", bound=Part)
 
 
 class Settings:
@@ -198,6 +199,19 @@ class Settings:
         """How long telemetry is kept."""
         return self._section("telemetry", TelemetrySettings)
 
+    def of_family(self, section: str, model: type[_Own], family: str, **over: object) -> _Own:
+        """A family's own part of a section (`families`) over its `defaults`; `over` goes over both.
+
+        Raises WrongCall for a wrong value.
+        """
+        table = self.params.get(section) or {}
+        own = (table.get("families") or {}).get(family) or {}
+        merged = {**_over(table.get("defaults") or {}, own), **over}
+        try:
+            return model.model_validate(merged)
+        except ValidationError as error:
+            raise self._malformed(f"{section}.{family}", error, model.__module__) from None
+
     def pack(self, name: str) -> Path:
         """The folder of an eval pack."""
         return self.root / "data" / "packs" / name
@@ -211,14 +225,16 @@ class Settings:
         except ValidationError as error:
             raise self._malformed(name, error) from None
 
-    def _malformed(self, section: str, error: ValidationError) -> WrongCall:
+    def _malformed(
+        self, section: str, error: ValidationError, module: str = "contracts.policy or operations.settings"
+    ) -> WrongCall:
         first = error.errors(include_input=False)[0]
         path = ".".join(str(part) for part in first["loc"])
         return WrongCall(
             "params.yaml has a wrong value",
             where=f"{section}.{path}",
             got=first["msg"],
-            next_step="correct it; contracts/policy.py and operations/settings.py say what is allowed",
+            next_step=f"correct it; {module} says what is allowed",
         )
 
 

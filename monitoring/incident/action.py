@@ -10,26 +10,31 @@ A2 work waits, and not because a new bundle takes longer: degrade; taking a rele
 A3 confirmed regressions of a bundle that can be taken back: where at most MAX_PARTIAL_SLICES slices that can be routed
    explain them all, partial rollback; else rollback.
 A4 the error budget burns at the rate that pages, and a release came since the baseline: rollback.
-A5 confirmed harm, or a burning budget, without a bundle to blame: degrade where the server is slow, else pause.
+A5 confirmed harm, or a burning budget, without a bundle to blame: where callers ask for more (longer, or again) pause,
+   and cap them: nothing of ours made it; else degrade where the server is slow, else pause.
 A6 telemetry is missing, slices have no baseline, or three or more suspicions: pause.
 A7 nothing of this: continue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from contracts.incident import Action, Impact, Localised, Regression, Saturation
+from contracts.incident import Action, Cost, Factor, Impact, Localised, Regression, Saturation
 from monitoring.incident.naming import OVERALL
 
 PAGE_BURN = 14.4
 """Burn rate that pages somebody (serving/objectives.py says the same of its short window)."""
-MANY_SUSPICIONS = 3
 SLOWER = 0.2
 """Share by which inference must have grown for a queue to be the model's doing."""
-FEWEST_SATURATED = 2
-"""Saturated minutes below which a queue is a burst."""
+DEMAND: Mapping[Factor, str] = {
+    "attempts_per_turn": "cap how often a key may ask (serving.rate) and have the client's retries stopped",
+    "audio_s_per_turn": "cap what a turn may send, and have the client that sends more looked at",
+}
+"""Factors of the cost that callers decide on, and what holds them back."""
+MOSTLY_BATCH = 0.5
+"""Share of the waiting from which on batch work is what to hold back."""
 
 
 class Situation(NamedTuple):
@@ -40,16 +45,20 @@ class Situation(NamedTuple):
         can_take_back: it is one, or it is new and there is a bundle to return to.
         explaining: routable slices without which nothing is over budget, () where there are no such few.
         requests: that the window has.
+        many_suspicions, fewest_saturated: as in IncidentSettings.
     """
 
     impact: Impact
     regressions: Sequence[Regression]
     saturation: Saturation
     localised: Localised
+    cost: Cost
     is_canary: bool
     can_take_back: bool
     explaining: Sequence[str]
     requests: int
+    many_suspicions: int
+    fewest_saturated: int
 
 
 class Advice(NamedTuple):
@@ -65,12 +74,8 @@ def recommend(now: Situation) -> Advice:
     private = now.impact.harms.get("private", 0)
     if private:  # A1
         return Advice("rollback", f"A1: {_many(private, 'answer')} had a private run; none may")
-    if len(now.saturation.minutes) >= FEWEST_SATURATED and not _slower_model(now):  # A2
-        return Advice(
-            "degrade",
-            f"A2: work waited in {len(now.saturation.minutes)} of {now.saturation.watched} minutes: demand is over "
-            "what the workers can do, and another bundle would make no room",
-        )
+    if len(now.saturation.minutes) >= now.fewest_saturated and not _slower_model(now):  # A2
+        return Advice("degrade", _overloaded(now.saturation))
     confirmed = [one for one in now.regressions if one.confirmed]
     burning = {name: rate for name, rate in now.impact.burn.items() if rate >= PAGE_BURN}
     said = ", ".join(f"the {name} budget burns {rate:.1f} times too fast" for name, rate in sorted(burning.items()))
@@ -81,6 +86,16 @@ def recommend(now: Situation) -> Advice:
     if confirmed or burning:
         return _without_culprit(now, said or f"{confirmed[0].metric} of {confirmed[0].slice} is over its budget")
     return _unsure(now)
+
+
+def _overloaded(found: Saturation) -> str:
+    said = (
+        f"A2: work waited in {len(found.minutes)} of {found.watched} minutes: demand is over what the workers can do, "
+        "and another bundle would make no room"
+    )
+    if found.batch_share < MOSTLY_BATCH:
+        return said
+    return f"{said}; {found.batch_share:.0%} of the waiting is batch work: route it apart, or hold it back first"
 
 
 def _slower_model(now: Situation) -> bool:
@@ -107,6 +122,8 @@ def _take_back(now: Situation, confirmed: Sequence[Regression]) -> Advice:
 
 
 def _without_culprit(now: Situation, what: str) -> Advice:  # A5
+    if now.cost.driver is not None and now.cost.driver in DEMAND:
+        return Advice("pause", f"A5: {what}, and no release is to blame: {now.cost.cause}; {DEMAND[now.cost.driver]}")
     if now.localised.stage in ("queue", "inference"):
         return Advice("degrade", f"A5: {what}, no release is to blame; the time goes into {now.localised.stage}")
     return Advice("pause", f"A5: {what}, and no release is to blame: forbid promotions and look further")
@@ -122,7 +139,7 @@ def _unsure(now: Situation) -> Advice:  # A6, A7
         reasons.append(f"{_many(now.saturation.missing, 'minute')} have no telemetry")
     if missing:
         reasons.append(f"{_many(missing, 'comparison')} lack a baseline or a value")
-    if suspected >= MANY_SUSPICIONS:
+    if suspected >= now.many_suspicions:
         reasons.append(f"{suspected} metrics are suspected to be over budget")
     if reasons:
         return Advice("pause", "A6: " + "; ".join(reasons))

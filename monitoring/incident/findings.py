@@ -8,12 +8,14 @@ blamed only where it is new; every sentence is made of counts, rates, versions a
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from contracts.digest import Digest, short
 from contracts.incident import Candidate, Cost, Impact, Localised, Regression, Saturation
+from contracts.incident_settings import IncidentSettings, MetricBudget
 from monitoring.canary import MAX_PARTIAL_SLICES
 from monitoring.incident.action import Advice, Situation, recommend
 from monitoring.incident.candidates import weigh_candidates
@@ -21,7 +23,7 @@ from monitoring.incident.cost import diagnose, rank_routes
 from monitoring.incident.impact import impact
 from monitoring.incident.localise import localise
 from monitoring.incident.naming import OVERALL, Names
-from monitoring.incident.ranking import BUDGETS, Budget, rank
+from monitoring.incident.ranking import rank
 from monitoring.incident.saturation import detect, minutes_of
 from monitoring.incident.tallies import Cells, Table, Tallies, cells_of, prepare, tally, without
 
@@ -41,11 +43,10 @@ class Question(NamedTuple):
         since_s, until_s: the window (s since the epoch).
         slow_ms: from where an answer is slow; None: nothing is promised.
         allowed: by objective, the share of requests that may be bad.
-        budgets: the family's own over BUDGETS.
+        settings: the family's; `budgets`, the family's own margins over those of the settings.
         stable, canary: what is routed; `new`: whether stable came since the baseline began, and a bundle to return to
             is there.
         versions: names of bundles; weights: of critical slices; routable: labels that requests can be routed by.
-        smallest: sessions below which a group is not shown.
         growth_threshold: requests that the queue must grow by in a minute.
     """
 
@@ -60,9 +61,9 @@ class Question(NamedTuple):
     allowed: Mapping[str, float]
     weights: Mapping[str, float]
     routable: Collection[str]
-    smallest: int
     growth_threshold: float
-    budgets: Mapping[str, Budget] = BUDGETS
+    settings: IncidentSettings
+    budgets: Mapping[str, MetricBudget]
 
 
 class Findings(NamedTuple):
@@ -82,11 +83,11 @@ class Findings(NamedTuple):
 
 def investigate(rows: pd.DataFrame, asked: Question) -> Findings:
     """Everything that one table of telemetry (columns tallies.COLUMNS) says about the window."""
-    table = prepare(rows, since_s=asked.since_s, slow_ms=asked.slow_ms)
-    cells = cells_of(table)
-    tallies = tally(cells, asked.names.slice, smallest=asked.smallest)
+    table = prepare(rows, since_s=asked.since_s, slow_ms=asked.slow_ms, ask_again_s=asked.settings.ask_again_s)
+    cells, smallest = cells_of(table), asked.settings.smallest_group
+    tallies = tally(cells, asked.names.slice, smallest=smallest)
     known = {*asked.versions, *(one for one in (asked.stable, asked.canary) if one)}
-    hurt = impact(table, asked.names.slice, smallest=asked.smallest, allowed=asked.allowed, bundles=known)
+    hurt = impact(table, asked.names.slice, smallest=smallest, allowed=asked.allowed, bundles=known)
     regressions, guilty = _regressions(tallies, asked)
     is_canary = guilty or _only_canary_is_private(table)
     whole_before, whole_now = tallies["before"].get(OVERALL, {}), tallies["stable"].get(OVERALL, {})
@@ -98,12 +99,15 @@ def investigate(rows: pd.DataFrame, asked: Question) -> Findings:
         minutes, growth_threshold=asked.growth_threshold, watched=watched,
         p95_threshold_ms=asked.slow_ms if asked.slow_ms is not None else _slow(table),
     )  # fmt: skip
-    cost = diagnose(whole_before or None, whole_now or None, rank_routes(_routes(table, asked)))
+    routes = rank_routes(_routes(table, asked), dearer=asked.settings.dearer)
+    cost = diagnose(whole_before or None, whole_now or None, routes, changed=asked.settings.cost_changed)
     explaining = _explaining(cells, regressions, asked) if asked.new and not guilty else ()
     advice = recommend(
         Situation(
-            impact=hurt, regressions=regressions, saturation=saturation, localised=where, is_canary=is_canary,
-            can_take_back=is_canary or asked.new, explaining=explaining, requests=hurt.whole.requests,
+            impact=hurt, regressions=regressions, saturation=saturation, localised=where, cost=cost,
+            is_canary=is_canary, can_take_back=is_canary or asked.new, explaining=explaining,
+            requests=hurt.whole.requests, many_suspicions=asked.settings.many_suspicions,
+            fewest_saturated=asked.settings.fewest_saturated,
         )
     )  # fmt: skip
     candidates = weigh_candidates(regressions, asked.weights, asked.versions)
@@ -128,7 +132,8 @@ def _explaining(cells: Cells, regressions: Sequence[Regression], asked: Question
         if worst is None:
             return ()
         found = (*found, worst)
-        rest = tally(without(cells, asked.names.slice, found), asked.names.slice, smallest=asked.smallest)
+        others = without(cells, asked.names.slice, found)
+        rest = tally(others, asked.names.slice, smallest=asked.settings.smallest_group)
         if not rest["stable"] and not rest["canary"]:
             return ()  # the slice is all the traffic there is
         confirmed = [one for one in _regressions(rest, asked)[0] if one.confirmed]
@@ -150,10 +155,13 @@ def _regressions(tallies: Tallies, asked: Question) -> tuple[tuple[Regression, .
     stable = tallies["stable"]
     blamed = asked.stable if asked.new else None
     budgets = {name: budget for name, budget in asked.budgets.items() if asked.slow_ms or name != "slow_rate"}
-    own = rank(tallies["before"], stable, budgets, bundle=blamed, against="before")
+    ranked = partial(
+        rank, budgets=budgets, alpha=asked.settings.alpha, fewest_sessions=asked.settings.fewest_sessions
+    )  # fmt: skip
+    own = ranked(tallies["before"], stable, bundle=blamed, against="before")
     if asked.canary is None or not tallies["canary"]:
         return tuple(own), False
-    canary = rank(stable, tallies["canary"], budgets, bundle=asked.canary, against="stable")
+    canary = ranked(stable, tallies["canary"], bundle=asked.canary, against="stable")
     guilty = any(one.confirmed for one in canary)
     return tuple(canary + own if guilty else own + canary), guilty
 
@@ -161,22 +169,23 @@ def _regressions(tallies: Tallies, asked: Question) -> tuple[tuple[Regression, .
 def _routes(table: Table, asked: Question) -> dict[str, tuple[int, int, float]]:
     """Turns, successes and dollars of each bundle, and of each value of the labels that cost differently."""
     now = table.now()
-    success, usd = table.measures["success_rate"][0], table.measures["cost_usd"][0]
+    success, turn = table.measures["success_rate"]
+    usd = table.measures["cost_usd"][0]
 
     def measured(inside: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> tuple[int, int, float]:
-        return int(inside.sum()), int(success[inside].sum()), float(usd[inside].sum())
+        return int(turn[inside].sum()), int(success[inside].sum()), float(usd[inside].sum())
 
     routes = {}
     for bundle in (one for one in (asked.stable, asked.canary) if one):
         inside = now & (table.rows["bundle"] == bundle).to_numpy(dtype=bool)
-        if len(np.unique(table.session[inside])) >= asked.smallest:
+        if len(np.unique(table.session[inside])) >= asked.settings.smallest_group:
             routes[f"bundle {asked.versions.get(bundle, '')} {short(bundle)}".replace("  ", " ")] = measured(inside)
     for label in COST_LABELS:
         codes, values = table.labels[label]
         for place, value in enumerate(values):
             inside = now & (codes == place)
             sessions = len(np.unique(table.session[inside])) if inside.any() else 0
-            if sessions >= asked.smallest and value != "none":
+            if sessions >= asked.settings.smallest_group and value != "none":
                 routes[asked.names.slice(label, value)] = measured(inside)
     return routes
 
@@ -196,12 +205,13 @@ def _sentences(
     facts += [f"the {name} budget burns {rate:.1f} times too fast" for name, rate in hurt.burn.items() if rate > 1]
     facts += [_said(one, asked) for one in regressions if one.confirmed][:8]
     if saturation.minutes:
-        facts.append(f"work waited in {len(saturation.minutes)} of {saturation.watched} minutes")
+        batch = f", {saturation.batch_share:.0%} of it batch work" if saturation.batch_share else ""
+        facts.append(f"work waited in {len(saturation.minutes)} of {saturation.watched} minutes{batch}")
     if saturation.missing:
         facts.append(f"{saturation.missing} of {saturation.watched} minutes have no telemetry")
     if where.stage and where.stage != "client":
         facts.append(f"the time went into {where.because}")
-    if cost.times is not None and cost.times > 1.15:
+    if cost.times is not None and cost.times >= asked.settings.cost_changed:
         facts.append(f"a successful turn costs {cost.times:.2f} times what it did")
     hypotheses = [_said(one, asked) for one in regressions if one.severity is not None and not one.confirmed][:8]
     if cost.cause:

@@ -11,60 +11,31 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from statistics import NormalDist
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from contracts.digest import Digest
 from contracts.incident import Regression, Side
+from contracts.incident_settings import MetricBudget
 from monitoring.incident.tallies import Tally
 
-
-class Budget(NamedTuple):
-    """How much worse a metric may be: `allowed` in its own unit, or with `relative` a share of the baseline's value."""
-
-    better: Literal["lower", "higher"]
-    allowed: float
-    relative: bool = False
-
-
-BUDGETS: Mapping[str, Budget] = {
-    "failure_rate": Budget("lower", 0.01),
-    "slow_rate": Budget("lower", 0.05),
-    "tail_rate": Budget("lower", 0.05),
-    "late_partial_rate": Budget("lower", 0.05),
-    "churn": Budget("lower", 0.03),
-    "wer": Budget("lower", 0.03),
-    "confidence": Budget("higher", 0.05),
-    "success_rate": Budget("higher", 0.03),
-    "retry_rate": Budget("lower", 0.05),
-    "correction_rate": Budget("lower", 0.03),
-    "interruption_rate": Budget("lower", 0.03),
-    "abandonment_rate": Budget("lower", 0.02),
-    "underrun_rate": Budget("lower", 0.02),
-    "cancellation_rate": Budget("lower", 0.03),
-    "support_ticket_rate": Budget("lower", 0.005),
-    "usd_per_success": Budget("lower", 0.30, relative=True),
-}
-"""Rates a request, a word, a partial word, or an answer. `slow_rate`: over the family's latency budget; `tail_rate` and
-`late_partial_rate`: over what 95% of the baseline stayed under, so that the tail must double to be over budget."""
-ALPHA = 0.05
 EXACT = 1e-12
 """What rounding may make of a difference that is exactly on budget."""
-FEWEST_SESSIONS = 10
-"""Sessions a side below which nothing is confirmed."""
 
 
 def rank(
     baseline: Mapping[str, Mapping[str, Tally]],
     candidate: Mapping[str, Mapping[str, Tally]],
-    budgets: Mapping[str, Budget],
+    budgets: Mapping[str, MetricBudget],
     *,
+    alpha: float,
+    fewest_sessions: int,
     bundle: Digest | None = None,
     against: Side = "before",
-    alpha: float = ALPHA,
 ) -> list[Regression]:
     """What is over its budget, by severity; slices without a baseline and metrics without a value first.
 
-    Bounds are simultaneous over all (slice, metric) pairs that can be compared, at `alpha`, two-sided.
+    Bounds are simultaneous over all (slice, metric) pairs that can be compared, at `alpha`, two-sided. With fewer
+    sessions a side than `fewest_sessions` nothing is confirmed.
     """
     pairs = [(slice_name, metric) for slice_name in candidate if slice_name in baseline for metric in budgets]
     compared = [
@@ -85,7 +56,8 @@ def rank(
     for slice_name, metric, before, after in compared:
         regression = _compare(slice_name, metric, before, after, budgets[metric], reach, bundle, against)
         if regression is not None:
-            found.append(regression)
+            enough = min(before.sessions, after.sessions) >= fewest_sessions
+            found.append(regression.model_copy(update={"confirmed": regression.confirmed and enough}))
     return sorted(found, key=_order)
 
 
@@ -112,8 +84,8 @@ def _missing(
 
 
 def _compare(
-    slice_name: str, metric: str, before: Tally, after: Tally, budget: Budget, reach: float, bundle: Digest | None,
-    against: Side,
+    slice_name: str, metric: str, before: Tally, after: Tally, budget: MetricBudget, reach: float,
+    bundle: Digest | None, against: Side,
 ) -> Regression | None:  # fmt: skip
     was, now = before.rate, after.rate
     assert was is not None
@@ -127,12 +99,11 @@ def _compare(
     if delta - 1.645 * error <= 0:
         return None
     lower = delta - reach * error
-    enough = min(before.sessions, after.sessions) >= FEWEST_SESSIONS
     return Regression(
         bundle=bundle, against=against, slice=slice_name, metric=metric, problem="over_budget",
         baseline=was, value=now, allowed=allowed, delta=delta, lower=lower, upper=delta + reach * error,
         severity=(delta - allowed) / allowed if allowed > 0 else delta,
-        sessions=after.sessions, confirmed=enough and lower > 0,
+        sessions=after.sessions, confirmed=lower > 0,
     )  # fmt: skip
 
 

@@ -22,11 +22,13 @@ MINUTE_S = 60.0
 
 
 class Minute(NamedTuple):
-    """One minute of traffic: when it began (s), mean requests in the queue, p95 of latency (ms)."""
+    """One minute of traffic: when it began (s), mean requests in the queue, p95 of latency (ms), and how much of the
+    queue was batch work."""
 
     minute_s: float
     depth: float
     p95_ms: float
+    batch_depth: float = 0.0
 
 
 def detect(
@@ -39,6 +41,7 @@ def detect(
         watched: how many minutes there should be; None: from the first to the last.
     """
     alerts: list[SaturatedMinute] = []
+    waited = batch = 0.0
     previous: Minute | None = None
     calm: float | None = None  # depth before the growth, while the queue has not drained
     for point in minutes:
@@ -50,6 +53,7 @@ def detect(
         if slow and growth >= growth_threshold and previous is not None and calm is None:
             calm = previous.depth
         if calm is not None:
+            waited, batch = waited + point.depth, batch + point.batch_depth
             alerts.append(
                 SaturatedMinute(minute_s=point.minute_s, depth=point.depth, growth=growth, p95_ms=point.p95_ms)
             )
@@ -59,6 +63,7 @@ def detect(
     return Saturation(
         minutes=tuple(alerts), watched=watched, missing=max(watched - len(minutes), 0),
         growth_threshold=growth_threshold, p95_threshold_ms=p95_threshold_ms,
+        batch_share=batch / waited if waited else 0.0,
     )  # fmt: skip
 
 
@@ -69,17 +74,22 @@ def minutes_of(table: Table, *, since_s: float, until_s: float) -> tuple[list[Mi
     waited = np.nan_to_num(column(table.rows, "queue_ms")[now])
     latency = column(table.rows, "latency_ms")[now]
     place = np.floor((times - since_s) / MINUTE_S).astype(np.int64)
+    batch = waited * (table.rows["priority"] == "batch").to_numpy(dtype=bool)[now]
     order = np.argsort(place, kind="stable")
-    place, waited, latency = place[order], waited[order], latency[order]
+    place, waited, latency, batch = place[order], waited[order], latency[order], batch[order]
     edges = np.flatnonzero(np.diff(place)) + 1
     minutes = [
-        Minute(since_s + MINUTE_S * int(part[0]), float(wait.sum()) / 1000 / MINUTE_S, _p95(slow))
-        for part, wait, slow in zip(
-            np.split(place, edges), np.split(waited, edges), np.split(latency, edges), strict=True
+        Minute(since_s + MINUTE_S * int(part[0]), _depth(wait), _p95(slow), _depth(held))
+        for part, wait, slow, held in zip(
+            *(np.split(values, edges) for values in (place, waited, latency, batch)), strict=True
         )
         if len(part)
     ]
     return minutes, max(int(np.ceil((until_s - since_s) / MINUTE_S)), 0)
+
+
+def _depth(waited_ms: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+    return float(waited_ms.sum()) / 1000 / MINUTE_S
 
 
 def _p95(latency: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:

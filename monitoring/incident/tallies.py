@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from monitoring.incident.naming import LABELS, OVERALL
+from monitoring.incident.turns import Turns, turns_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +41,7 @@ UNLABELLED = frozenset({"none", "nan", "None"})
 """What stands where a request has no such label."""
 COLUMNS = (
     "timestamp", "session_id", "bundle", "arm", "status", "error_code", "worker_died", "retries", "audio_s",
+    "speech_s", "level_dbfs",
     "latency_ms", "first_partial_ms", "preprocess_ms", "queue_ms", "infer_ms", "postprocess_ms", "partial_words",
     "unstable_words", "confidence", "cost_usd", "privacy_errors", "errors", "words", *LABELS, *EVENTS.values(),
 )  # fmt: skip
@@ -81,12 +83,13 @@ def column(rows: pd.DataFrame, name: str) -> Floats:
     return np.where((found >= 0) & (found < BELIEVED), found, np.nan)
 
 
-def prepare(rows: pd.DataFrame, *, since_s: float, slow_ms: float | None) -> Table:
+def prepare(rows: pd.DataFrame, *, since_s: float, slow_ms: float | None, ask_again_s: float) -> Table:
     """Read a table of telemetry once.
 
     Args:
         since_s: where the window begins; rows before it are the baseline.
         slow_ms: from where an answer counts as slow; None: what 95% of the baseline's answers stayed under.
+        ask_again_s: within which the same recording of a session is the same turn (turns.py).
     """
     import pandas as pd
 
@@ -100,12 +103,13 @@ def prepare(rows: pd.DataFrame, *, since_s: float, slow_ms: float | None) -> Tab
     for label in LABELS:
         codes, values = pd.factorize(rows[label])
         labels[label] = (codes.astype(np.int64), [str(value) for value in values])
-    measures, harmed = _measures(rows, side, slow_ms)
-    return Table(rows, side, pd.factorize(rows["session_id"])[0].astype(np.int64), labels, measures, harmed)
+    session = pd.factorize(rows["session_id"])[0].astype(np.int64)
+    measures, harmed = _measures(rows, side, session, slow_ms, ask_again_s)
+    return Table(rows, side, session, labels, measures, harmed)
 
 
 def _measures(
-    rows: pd.DataFrame, side: Codes, slow_ms: float | None
+    rows: pd.DataFrame, side: Codes, session: Codes, slow_ms: float | None, ask_again_s: float
 ) -> tuple[dict[str, tuple[Floats, Floats]], npt.NDArray[np.bool_]]:
     one = np.ones(len(rows))
     status = column(rows, "status")
@@ -114,7 +118,8 @@ def _measures(
     latency, partial = column(rows, "latency_ms"), column(rows, "first_partial_ms")
     told = {name: np.minimum(np.nan_to_num(column(rows, source)), 1.0) for name, source in EVENTS.items()}
     unhappy = (told["correction_rate"] + told["abandonment_rate"] + told["support_ticket_rate"]) > 0
-    success = answered * ~unhappy
+    turns = _turns(rows, session, (answered > 0) & ~unhappy, ask_again_s)
+    turn, success = 1.0 - turns.again, turns.success.astype(float)
     tail = _over(latency, _usual(latency, side)) * answered
     slow = tail if slow_ms is None else _over(latency, slow_ms) * answered
     private = np.nan_to_num(column(rows, "privacy_errors"))
@@ -130,12 +135,12 @@ def _measures(
         "churn": _ratio(column(rows, "unstable_words"), column(rows, "partial_words")),
         "wer": _ratio(column(rows, "errors"), words),
         "confidence": _ratio(confidence, np.where(np.isnan(confidence), 0.0, 1.0)),
-        "success_rate": (success, one),
-        "retry_rate": (attempts - 1, one),
+        "success_rate": (success, turn),
+        "retry_rate": (attempts - turn, turn),
         "cancellation_rate": ((status == CLIENT_LEFT).astype(float), one),
         "usd_per_success": (cost, success),
-        "cost_usd": (cost, one),
-        "attempts": (attempts, one),
+        "cost_usd": (cost, turn),
+        "attempts": (attempts, turn),
         "audio_s": (np.nan_to_num(column(rows, "audio_s")), one),
         "privacy_rate": (private, one),
         "worker_deaths": (np.nan_to_num(column(rows, "worker_died")), one),
@@ -144,6 +149,12 @@ def _measures(
     }
     harmed = (failed > 0) | (slow > 0) | (private > 0) | (measures["rewritten"][0] > 0) | (sum(told.values()) > 0)
     return measures, np.asarray(harmed, dtype=bool)
+
+
+def _turns(rows: pd.DataFrame, session: Codes, success: npt.NDArray[np.bool_], within_s: float) -> Turns:
+    sound = [rows[name].to_numpy(dtype=float, na_value=np.nan) for name in ("audio_s", "speech_s", "level_dbfs")]
+    times = rows["timestamp"].to_numpy(dtype=float)
+    return turns_of(session, times, sound, success, within_s=within_s)
 
 
 def _stages(rows: pd.DataFrame, latency: Floats, answered: Floats) -> dict[str, tuple[Floats, Floats]]:

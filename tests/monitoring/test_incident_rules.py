@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.incident import Impact, Localised, Regression, SaturatedMinute, Saturation, SliceImpact, StageShift
+from contracts.incident import (
+    Cost,
+    Factor,
+    Impact,
+    Localised,
+    Regression,
+    SaturatedMinute,
+    Saturation,
+    SliceImpact,
+    StageShift,
+)
+from contracts.incident_settings import MetricBudget
 from monitoring.incident.action import Situation, recommend
 from monitoring.incident.candidates import weigh_candidates
 from monitoring.incident.cost import CAUSES, diagnose, rank_routes
 from monitoring.incident.localise import localise
 from monitoring.incident.naming import Names
-from monitoring.incident.ranking import Budget, rank
+from monitoring.incident.ranking import rank as rank_all
 from monitoring.incident.saturation import Minute, detect
 from monitoring.incident.tallies import Tally, small_groups
 
-WER = {"wer": Budget("lower", 0.02)}
-SUCCESS = {"success": Budget("higher", 0.02)}
+WER = {"wer": MetricBudget(allowed=0.02)}
+SUCCESS = {"success": MetricBudget(better="higher", allowed=0.02)}
+
+
+rank = partial(rank_all, alpha=0.05, fewest_sessions=10)
 
 
 def tally(rate: float, *, sessions: int = 400, error: float = 0.002) -> Tally:
@@ -37,12 +52,12 @@ def tally(rate: float, *, sessions: int = 400, error: float = 0.002) -> Tally:
         (SUCCESS, 0.90, 0.80, "over_budget"),
         (SUCCESS, 0.90, 0.88, None),
         (SUCCESS, 0.90, 0.99, None),
-        ({"wer": Budget("lower", 0.3, relative=True)}, 0.10, 0.13, None),
-        ({"wer": Budget("lower", 0.3, relative=True)}, 0.10, 0.14, "over_budget"),
+        ({"wer": MetricBudget(allowed=0.3, relative=True)}, 0.10, 0.13, None),
+        ({"wer": MetricBudget(allowed=0.3, relative=True)}, 0.10, 0.14, "over_budget"),
     ],
 )
 def test_a_metric_is_held_to_its_direction_and_budget(
-    budgets: dict[str, Budget], before: float, now: float, found: str | None
+    budgets: dict[str, MetricBudget], before: float, now: float, found: str | None
 ) -> None:
     (metric,) = budgets
     ranked = rank({"overall": {metric: tally(before)}}, {"overall": {metric: tally(now)}}, budgets)
@@ -101,6 +116,13 @@ def test_overload_is_a_joint_signal(points: list[tuple[int, float, float]], aler
     assert found.missing == missing
 
 
+def test_how_much_of_the_waiting_was_batch_work_is_that_of_saturated_minutes() -> None:
+    minutes = [Minute(0, 1, 100, 1), Minute(60, 30, 2000, 10), Minute(120, 30, 2000, 20), Minute(180, 1, 100, 1)]
+    found = detect(minutes, growth_threshold=25, p95_threshold_ms=1200)
+    assert found.batch_share == pytest.approx(0.5)
+    assert detect(minutes[:1], growth_threshold=25, p95_threshold_ms=1200).batch_share == 0.0
+
+
 # ---- stages ---------------------------------------------------------------------------------------------------------
 STAGES = {"queue": 10.0, "preprocess": 5.0, "inference": 100.0, "postprocess": 2.0, "gateway": 20.0}
 
@@ -131,7 +153,8 @@ def test_the_stage_with_most_of_the_growth_is_named(now: dict[str, Tally], stage
 # ---- cost (lab 2) ---------------------------------------------------------------------------------------------------
 def test_a_route_without_success_ranks_first_and_dear_without_gain_is_flagged() -> None:
     routes = rank_routes(
-        {"none": (50, 0, 1.0), "dear": (100, 90, 9.0), "cheap": (100, 90, 1.0), "better": (100, 99, 9.9)}
+        {"none": (50, 0, 1.0), "dear": (100, 90, 9.0), "cheap": (100, 90, 1.0), "better": (100, 99, 9.9)},
+        dearer=1.3,
     )
     assert [(one.route, one.flagged) for one in routes] == [
         ("none", True), ("better", False), ("dear", True), ("cheap", False),
@@ -158,17 +181,18 @@ def turns(
         (turns(successes=45), "turns_per_success"),
     ],
 )
-def test_the_cause_of_a_cost_is_its_largest_factor(now: dict[str, Tally], factor: str) -> None:
-    found = diagnose(turns(), now)
+def test_the_cause_of_a_cost_is_its_largest_factor(now: dict[str, Tally], factor: Factor) -> None:
+    found = diagnose(turns(), now, changed=1.15)
+    assert found.driver == factor
     assert found.cause == CAUSES[factor]
     assert found.times == pytest.approx(2.0)
     assert math.prod(one.times for one in found.factors) == pytest.approx(found.times)
 
 
 def test_no_cause_is_named_where_nothing_changed_or_nothing_is_known() -> None:
-    assert diagnose(turns(), turns(usd=1.1)).cause == ""
-    assert diagnose(turns(), turns(successes=0)).cause == "there is no cost to compare with"
-    assert diagnose(None, turns()).times is None
+    assert diagnose(turns(), turns(usd=1.1), changed=1.15).cause == ""
+    assert diagnose(turns(), turns(successes=0), changed=1.15).cause == "there is no cost to compare with"
+    assert diagnose(None, turns(), changed=1.15).times is None
 
 
 # ---- candidates (lab 3) ---------------------------------------------------------------------------------------------
@@ -201,13 +225,14 @@ WAITING = CALM.model_copy(
 SLOWER = StageShift(
     stage="inference", before_ms=100, now_ms=300, growth_ms=200, lower_ms=150, share=1.0, confirmed=True
 )  # fmt: skip
+LONGER = Cost(driver="audio_s_per_turn", cause=CAUSES["audio_s_per_turn"])
 NOWHERE = Localised(stage=None, because="no stage grew")
 
 
 def situation(**changes: Any) -> Situation:
     base = Situation(
-        impact=Impact(whole=WHOLE), regressions=(), saturation=CALM, localised=NOWHERE, is_canary=False,
-        can_take_back=False, explaining=(), requests=100,
+        impact=Impact(whole=WHOLE), regressions=(), saturation=CALM, localised=NOWHERE, cost=Cost(),
+        is_canary=False, can_take_back=False, explaining=(), requests=100, many_suspicions=3, fewest_saturated=2,
     )  # fmt: skip
     return base._replace(**changes)
 
@@ -232,6 +257,7 @@ PHONE = (regression("device=phone"), regression())
         ({"impact": Impact(whole=WHOLE, burn={"latency": 20.0}), "can_take_back": True}, "rollback", "A4"),
         ({"impact": Impact(whole=WHOLE, burn={"latency": 20.0})}, "pause", "A5"),
         ({"regressions": PHONE, "localised": Localised(stage="queue", because="queue")}, "degrade", "A5"),
+        ({"regressions": PHONE, "cost": LONGER, "localised": Localised(stage="queue", because="queue")}, "pause", "A5"),
         ({"requests": 0}, "pause", "A6"),
         ({"saturation": CALM.model_copy(update={"missing": 3})}, "pause", "A6"),
         ({"regressions": (regression(severity=None),)}, "pause", "A6"),
@@ -244,6 +270,22 @@ def test_the_first_rule_that_fits_says_what_to_do(changes: dict[str, Any], actio
     advice = recommend(situation(**changes))
     assert (advice.action, advice.reason.partition(":")[0]) == (action, rule)
     assert advice.slices == (changes.get("explaining", ()) if action == "partial_rollback" else ())
+
+
+@pytest.mark.parametrize(
+    ("driver", "held_back_by"),
+    [("audio_s_per_turn", "cap what a turn may send"), ("attempts_per_turn", "cap how often a key may ask")],
+)
+def test_what_callers_ask_for_is_held_back_at_the_callers(driver: Factor, held_back_by: str) -> None:
+    said = recommend(situation(regressions=PHONE, cost=Cost(driver=driver, cause=CAUSES[driver])))
+    assert CAUSES[driver] in said.reason
+    assert held_back_by in said.reason
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.8, True), (0.5, True), (0.49, False), (0.0, False)])
+def test_batch_work_that_mostly_waits_is_to_be_routed_apart(share: float, said: bool) -> None:
+    advice = recommend(situation(saturation=WAITING.model_copy(update={"batch_share": share})))
+    assert ("of the waiting is batch work: route it apart" in advice.reason) == said
 
 
 @given(st.booleans(), st.booleans(), st.booleans(), st.floats(0, 100))

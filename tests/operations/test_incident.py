@@ -16,15 +16,19 @@ from hypothesis import strategies as st
 
 from contracts.errors import Corrupt, DependencyFailed, NotFound, Refused, WrongCall
 from contracts.incident import Added, Incident
+from contracts.incident_settings import BUDGETS, IncidentSettings
 from contracts.policy import CanaryMetric
 from operations import compute
-from operations.incident import Opened, find, incidents, open_incident, update
+from operations.context import Context
+from operations.incident import Opened, find, incidents, open_incident, settings_of, update
 from operations.incident_change import carriers, close_with
 from operations.incident_replay import replay
+from operations.settings import Settings
 from pages.incident import listing
 from registry.documents import get_document
 from tests.operations.gated_releases import FAMILY
 from tests.operations.incident_world import SINCE_S, Harm, IncidentWorld
+from tests.operations.tiny_family import REPOSITORY
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +212,46 @@ def test_wrong_calls_say_what_is_right(grown: IncidentWorld) -> None:
         find(grown.context, "20000101-000000-00000000")
     with pytest.raises(WrongCall, match="a note says why"):
         close_with(grown.context, opened(grown).incident.incident, added="gate", note="  ")
+
+
+# ---- what it is judged by -------------------------------------------------------------------------------------------
+def test_params_yaml_says_every_default() -> None:
+    said = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["incident"]["defaults"]
+    assert IncidentSettings.model_validate(said) == IncidentSettings()
+    assert said.keys() == IncidentSettings.model_fields.keys()
+    assert said["budgets"].keys() == BUDGETS.keys()
+
+
+def test_a_family_s_own_section_goes_over_the_defaults_key_by_key(tmp_path: Path) -> None:
+    world = IncidentWorld(tmp_path, new=True)
+    world.traffic(rewrites)
+    own = {"budgets": {"churn": {"allowed": 0.9}}, "smallest_group": 20, "due_s": {"continue": 60}}
+    world.context.settings.params["incident"]["families"] = {FAMILY: own}
+    found = opened(world).incident
+    assert found.smallest_group == 20
+    assert not any(one.metric == "churn" for one in found.regressions)
+    judged = settings_of(world.context, FAMILY)
+    assert (judged.budgets["churn"].allowed, judged.budgets["wer"].allowed) == (0.9, 0.03)
+    assert (judged.due_s["continue"], judged.due_s["pause"]) == (60, 3600)
+
+
+@pytest.mark.parametrize(
+    ("own", "place"),
+    [
+        ({"smallest_group": 0}, "smallest_group"),
+        ({"budgets": {"chrun": {"allowed": 0.1}}}, "budgets.chrun"),
+        ({"budgets": {"churn": {"allowed": -1}}}, "budgets.churn.allowed"),
+        ({"due_s": {"rolback": 60}}, "due_s.rolback"),
+        ({"speed": 1}, "speed"),
+    ],
+)
+def test_a_wrong_section_is_a_wrong_call(grown: IncidentWorld, own: dict[str, Any], place: str) -> None:
+    settings = Settings(grown.context.settings.root, grown.home)
+    settings.params["incident"] = {"families": {FAMILY: own}}
+    with pytest.raises(WrongCall, match=r"params\.yaml has a wrong value") as caught:
+        settings_of(Context(settings, grown.context.store, grown.context.now), FAMILY)
+    assert caught.value.where.startswith(f"incident.{FAMILY}.{place}")
+    assert "contracts.incident_settings says what is allowed" in str(caught.value)
 
 
 def test_the_next_release_that_is_promoted_carries_the_change(tmp_path: Path) -> None:
