@@ -70,6 +70,8 @@ def take(evidence: Evidence, places: npt.NDArray[np.int64]) -> Evidence:
         words=WordEdits(*(counts[places] for counts in evidence.words)),
         confidence=evidence.confidence[places],
         stream=None if stream is None else stream[stream["utterance_id"].isin(table["utterance_id"])],
+        measured=None if evidence.measured is None else evidence.measured.iloc[places].reset_index(drop=True),
+        beside=None if evidence.beside is None else evidence.beside.iloc[places].reset_index(drop=True),
     )
 
 
