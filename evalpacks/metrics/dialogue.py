@@ -8,7 +8,7 @@ Columns of the pack: `answer`, a JSON list of facts that a right reply holds, em
 documents do not answer; `cites`, a JSON list of the documents that it rests on; `interrupts`, the recording whose reply
 this utterance speaks over, empty for none.
 Measured columns (speech/kinds/dialogue.py): `reply`, `citations` (passage ids, joined by commas; a passage's document
-stands before its `#`), `grounded`, `handoff`, `barged_in`.
+stands before its `#`), `grounded`, `barged_in`.
 Source: groundedness and citation recall as in Gao et al. 2023, "Enabling Large Language Models to Generate Text with
 Citations" (ALCE), the first over replies and the second over documents that a pack says are needed; declining a
 question without an answer counts as in Rajpurkar et al. 2018, "Know What You Don't Know" (SQuAD 2.0).
@@ -46,6 +46,15 @@ def cited_documents(citations: str) -> set[str]:
     return {name.split("#")[0] for name in citations.split(",") if name}
 
 
+def succeeds(facts: Sequence[str], reply: str, citations: str) -> bool:
+    """Whether a turn did its task: every fact is said; where there is none to say, nothing is stated of a document.
+
+    >>> succeeds(["six pounds"], "It costs six pounds.", "fees#0"), succeeds([], "It costs six pounds.", "fees#0")
+    (True, False)
+    """
+    return all(holds(reply, fact) for fact in facts) if facts else not citations
+
+
 def _words(text: str) -> str:
     return " ".join(_WORD.findall(text.casefold()))
 
@@ -67,14 +76,10 @@ def _counts(numerator: Sequence[float] | Floats, denominator: Sequence[float] | 
 
 
 def _task_success(evidence: Evidence) -> Counts | None:
-    """Every fact of the answer is said; where there is none, the question is passed on to a person."""
-    answers, replies, handoff = _lists(evidence, ANSWER), _texts(evidence, "reply"), evidence.column("handoff")
-    if answers is None or replies is None or handoff is None:
+    answers, replies, citations = _lists(evidence, ANSWER), _texts(evidence, "reply"), _texts(evidence, "citations")
+    if answers is None or replies is None or citations is None:
         return None
-    done = [
-        all(holds(reply, fact) for fact in facts) and not passed_on if facts else bool(passed_on)
-        for facts, reply, passed_on in zip(answers, replies, handoff, strict=True)
-    ]
+    done = [succeeds(*turn) for turn in zip(answers, replies, citations, strict=True)]
     return _counts(done, np.ones(len(done)))
 
 
