@@ -12,6 +12,7 @@ from contracts.policy import MetricName
 from evalpacks.metrics.calibration import BRIER
 from evalpacks.metrics.characters import CER
 from evalpacks.metrics.classification import CLASSIFICATION
+from evalpacks.metrics.dialogue import DIALOGUE
 from evalpacks.metrics.embedding import EMBEDDING
 from evalpacks.metrics.entities import ENTITY_ERROR_RATE
 from evalpacks.metrics.intents import INTENT_RECALL
@@ -42,6 +43,7 @@ METRICS: dict[MetricName, Metric] = {
         *EMBEDDING,
         *SYNTHESIS,
         *CLASSIFICATION,
+        *DIALOGUE,
     )
 }
 """Every metric a policy may name."""
