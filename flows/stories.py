@@ -57,6 +57,21 @@ STORIES = {
         makers={"silero-6.2.3": ("speech.third_party", "silero-vad")},
         packs=(("speech-or-not",),),
     ),
+    "speaker-embedding": Story(
+        "ge2e",
+        "pca-64",  # of another vector space, with a migration plan
+        "pca-32",  # of another vector space, and nobody planned the migration
+        stages=("corpus", "speakers"),
+        packs=(("speaker-trials",),),
+    ),
+    "assistant": Story(
+        "v1",
+        "v2",
+        "v3-rechunked",
+        makers={version: ("speech.assistant.make", version) for version in ("v1", "v2", "v3-rechunked", "v3-stale")},
+        packs=(("assistant-questions",),),
+        visitors=3,
+    ),
 }
 """Family -> its story."""
 

@@ -30,7 +30,7 @@ CONDITIONS = ("clean", "clean", "mulaw-8khz", "babble")
 """Of the questions of one speaker, in turn."""
 OTHER_VOICES = 2
 """Voices of the babble."""
-INTERRUPTS_EVERY = 10
+INTERRUPTS_EVERY = 5
 
 
 class Question(NamedTuple):
