@@ -28,6 +28,7 @@ from registry.documents import get_document
 from tasks import approve
 from tasks.capture import capture
 from tasks.gate import gate
+from tasks.migrate import migrate
 from tasks.package import package
 from tasks.promote import promote
 from tasks.register import register
@@ -66,6 +67,7 @@ def _run(context: Context, family: str, candidate: str) -> tuple[Digest, str]:
         gated = gate(context, family, captured, scored)
         packaged = package(context, family, captured, registered, scored, gated)
         staged = stage(context, family, captured, packaged)
+        migrate(context, family, captured, packaged)
         steps = {**scored, **gated, **packaged, **staged}
         found = find(context, family, identity)
         if must_be_approved_first(found):

@@ -19,6 +19,7 @@ from contracts.train_manifest import DataSummary, FileEntry, TrainManifest
 from operations import candidate as candidates
 from operations.context import Context, once, put
 from operations.data_lineage import trace
+from operations.migration.planning import read_plan
 from operations.packs import required_packs
 from registry.garbage import refuse_collected
 from speech.weights import check_payload
@@ -36,7 +37,8 @@ def release_id(family: str, version: str, payload: Digest, policy: Digest) -> st
 
 
 def capture(context: Context, family: str, candidate: str) -> dict[str, Digest]:
-    """Outputs: `train_manifest`, `payload`, `candidate`, `model_card`, `policy`, and `release` (its id)."""
+    """Outputs: `train_manifest`, `payload`, `candidate`, `model_card`, `policy`, and `release` (its id); and
+    `migration_plan` where the candidate brings one."""
     policy = context.settings.policy(family)
     folder = candidates.find(context.settings, family, candidate)
     description = candidates.read(folder, family)
@@ -46,13 +48,17 @@ def capture(context: Context, family: str, candidate: str) -> dict[str, Digest]:
     refuse_collected(context.ledger(family).state(), release)
     inputs = {"candidate": description.digest(), "payload": payload, "policy": policy.digest()}
     inputs |= _present(data_manifest=folder / MANIFEST, model_card=folder / "MODEL_CARD.md")
+    plan = read_plan(folder)
+    inputs |= {"migration_plan": plan.digest()} if plan else {}
 
     def body() -> tuple[dict[str, Digest], dict[str, JsonValue]]:
         check_payload(folder / "payload")
         contract = candidates.feature_contract(folder / "payload")
         _refuse_dirty(context)
         frame = _data_manifest(folder, description.origin)
-        leakage = _leakage(context, family, frame, rates=contract.accepted_rates_hz, where=folder.name)
+        leakage = _leakage(
+            context, family, frame, description.origin, rates=contract.accepted_rates_hz, where=folder.name
+        )
         lineage = trace(context, folder, description, frame)
         manifest = TrainManifest(
             family=family,
@@ -80,6 +86,8 @@ def capture(context: Context, family: str, candidate: str) -> dict[str, Digest]:
         outputs = dict(zip(("train_manifest", "candidate", "policy"), digests, strict=True))
         facts: dict[str, JsonValue] = {"version": description.version, "leakage": leakage, "new_bytes": new_bytes}
         facts["data"] = f"DVC stage {lineage.stage}" if lineage else "not made by a DVC stage"
+        if plan:
+            (outputs["migration_plan"],) = put(context, plan)
         return {**outputs, "payload": payload, "model_card": card}, facts
 
     outputs = once(context, family=family, release=release, step="capture", inputs=inputs, body=body)
@@ -121,8 +129,16 @@ def _data_manifest(folder: Path, origin: str) -> pd.DataFrame | None:
     )
 
 
-def _leakage(context: Context, family: str, frame: pd.DataFrame | None, *, rates: tuple[int, ...], where: str) -> str:
-    """R1.1 and R1.2, or why leakage cannot be known (R1.5)."""
+def _leakage(
+    context: Context,
+    family: str,
+    frame: pd.DataFrame | None,
+    origin: str,
+    *,
+    rates: tuple[int, ...],
+    where: str,
+) -> str:
+    """R1.1 and R1.2, or why leakage cannot be known (R1.5): of a third party's model we know at most what we fitted."""
     if frame is None:
         return "inconclusive: a third party's model has no data manifest of ours"
     from evalpacks.expectations import check_data_manifest
@@ -139,6 +155,8 @@ def _leakage(context: Context, family: str, frame: pd.DataFrame | None, *, rates
                 expected="no utterance and no speaker of a pack in the training data",
                 next_step="remove them from training and train again",
             )
+    if origin == "third_party":
+        return "inconclusive: none found in what we fitted; the third party's own data is not known"
     return "none found"
 
 

@@ -11,7 +11,7 @@ from contracts.errors import Refused, WrongCall
 from contracts.routing import Cascade
 from operations import pointer
 from operations.context import Context
-from operations.rollback import feature_contract
+from operations.payload import feature_contract
 from operations.steering import Steered, once_stable, steer
 
 AUDIT = 0.02

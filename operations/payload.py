@@ -15,8 +15,10 @@ from pathlib import Path
 from contracts.bundle import BundleManifest, payload_digest
 from contracts.digest import Digest, sha256_file, short
 from contracts.errors import Corrupt, Refused
+from contracts.feature_contract import FeatureContract
 from contracts.train_manifest import FileEntry, TrainManifest
 from operations.context import Context
+from registry.documents import get_document
 from registry.tombstones import erased_among
 
 
@@ -46,6 +48,13 @@ def materialise(context: Context, manifest: TrainManifest | BundleManifest) -> P
             context.store.copy_blob(entry.sha256, folder / path)
         folder.rename(target)
     return target
+
+
+def feature_contract(context: Context, bundle: Digest) -> FeatureContract:
+    """What a packaged bundle takes and gives."""
+    manifest = get_document(context.store, BundleManifest, bundle)
+    entry = manifest.files["payload/feature_contract.json"]
+    return FeatureContract.parse(context.store.read_blob(entry.sha256))
 
 
 def check_payload_folder(folder: Path, payload: Digest) -> None:

@@ -19,6 +19,7 @@ from operations import pointer
 from operations.approve import require_approval
 from operations.chain import unreadable
 from operations.context import Context, once
+from operations.migration.planning import refuse_without_index
 from operations.mirror import follow
 from operations.restore import refuse_broken
 from registry.documents import get_document
@@ -90,6 +91,7 @@ def _refuse_forbidden(context: Context, family: str, bundle: Digest) -> None:
             "the bundle is condemned", where=family, got=bundle, expected="a bundle nobody condemned",
             next_step="release a new candidate",
         )  # fmt: skip
+    refuse_without_index(context, family, bundle)
     refuse_broken(context, family, bundle, else_="restore the store from its backup, or release a new candidate")
 
 

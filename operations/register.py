@@ -22,6 +22,7 @@ from contracts.registry_entry import RegistryEntry, validate_entry
 from contracts.train_manifest import TrainManifest
 from operations import candidate as candidates
 from operations.context import Context, once, put
+from operations.migration.planning import plan_of, require_plan
 from operations.mirror import follow
 from operations.payload import materialise
 from registry.documents import get_document
@@ -31,6 +32,7 @@ def register(context: Context, family: str, captured: dict[str, Digest]) -> dict
     """Outputs: `registry_entry`."""
     release = captured["release"]
     inputs = {name: captured[name] for name in ("train_manifest", "candidate", "policy")}
+    inputs |= {name: captured[name] for name in ("migration_plan",) if name in captured}
 
     def body() -> tuple[dict[str, Digest], dict[str, JsonValue]]:
         entry = _entry(context, family, captured)
@@ -49,6 +51,7 @@ def _entry(context: Context, family: str, captured: dict[str, Digest]) -> Regist
     payload = materialise(context, manifest)
     contract = candidates.feature_contract(payload)
     _check_agreement(payload, contract, policy.task)
+    require_plan(context, family, contract, plan_of(context, captured))
     current = context.ledger(family).state().current
     fields: dict[str, Any] = {
         **policy.registry,

@@ -18,13 +18,14 @@ from pydantic import JsonValue
 from contracts.bundle import BundleManifest
 from contracts.digest import Digest, short
 from contracts.errors import Refused
-from contracts.feature_contract import FeatureContract
 from contracts.ledger_event import LedgerEvent
 from contracts.routing import RouteTable, SliceRule
 from operations import keys, pointer
 from operations.context import Context, log
 from operations.golden import prove, warm_proof
+from operations.migration.planning import index_fault
 from operations.mirror import follow
+from operations.payload import feature_contract
 from operations.restore import healthy
 from operations.verification import Verification, verify_served
 from registry.documents import get_document
@@ -252,14 +253,7 @@ def incompatible(context: Context, current: Digest | None, target: Digest) -> st
     lost = set(now.accepted_rates_hz) - set(then.accepted_rates_hz)
     if lost:
         return f"clients send {', '.join(str(rate) for rate in sorted(lost))} Hz audio, which the target refuses"
-    return None
-
-
-def feature_contract(context: Context, bundle: Digest) -> FeatureContract:
-    """What audio a packaged bundle takes."""
-    manifest = get_document(context.store, BundleManifest, bundle)
-    entry = manifest.files["payload/feature_contract.json"]
-    return FeatureContract.parse(context.store.read_blob(entry.sha256))
+    return index_fault(context, get_document(context.store, BundleManifest, current).family, now, then)
 
 
 def _condemn(context: Context, family: str, broken: tuple[tuple[Digest, str], ...]) -> None:

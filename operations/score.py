@@ -22,6 +22,7 @@ from contracts.train_manifest import TrainManifest
 from operations import compute, shards
 from operations.candidate import Candidate
 from operations.context import Context, once, put
+from operations.migration.planning import plan_of, without_comparing_spaces
 from operations.packs import required_packs
 from operations.payload import materialise, payload_folder
 from operations.safety import safety_report
@@ -50,6 +51,7 @@ def score(context: Context, family: str, captured: dict[str, Digest], run_shards
     inputs = {"train_manifest": captured["train_manifest"], "policy": captured["policy"]}
     inputs |= {f"pack.{pack.name}": pack.digest for pack in packs}
     inputs |= {name: bundle for name, bundle in (("stable", stable), ("parent", parent)) if bundle}
+    inputs |= {name: captured[name] for name in ("migration_plan",) if name in captured}
     release = captured["release"]
 
     def body() -> tuple[dict[str, Digest], dict[str, JsonValue]]:
@@ -74,6 +76,7 @@ def score(context: Context, family: str, captured: dict[str, Digest], run_shards
             parent=heard[arms.parent] if arms.parent else None,
             policy=policy,
         )
+        report = without_comparing_spaces(report, plan_of(context, captured))
         folders = {"candidate": candidate}
         if arms.stable:
             folders["stable"] = payload_folder(context.home, arms.stable)
