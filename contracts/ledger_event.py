@@ -36,7 +36,8 @@ class LedgerEvent(Part):
         previous: digest of the event before it, GENESIS for the first.
         at: UTC time, ISO 8601 with `Z`; for people, never for order.
         step: capture, register, score, gate, package, stage, migrate, canary_stage, canary_slices, canary,
-            request_approval, approve, promote, rollback, condemn, freeze, unfreeze, abort, drift, waive, collect, erase, consent.
+            request_approval, approve, promote, rollback, condemn, freeze, unfreeze, abort, drift, waive, collect,
+            erase, consent.
         outcome: start (intent), complete or fail.
         release: the release this belongs to (digest of family, version, payload and policy), or "".
         inputs, outputs: role -> digest of the documents read and written.
