@@ -154,6 +154,7 @@ BUILDERS: dict[str, Builder] = {
     ),
     "speaker-trials": Builder("who speaks: 96 synthetic speakers, enrolled and tried", _spoken("speaker_trials")),
     "speech-or-not": Builder("clips with and without speech, synthetic: sounds, noise, levels", _speech_or_not),
+    "tts-prompts": Builder("texts for voices to say, with a reference voice", _spoken("tts_prompts")),
     "robustness": Builder("the same sentences under six conditions", _spoken("robustness")),
     "commands-robustness": Builder("the same voice commands under six conditions", _commands_robustness),
 }
