@@ -43,6 +43,7 @@ COMMANDS = {
     "down": "servers",
     "serve": "servers",
     "traffic": "servers",
+    "index": "index",
     "data": "data",
     "lineage": "lineage",
     "keys": "materials",

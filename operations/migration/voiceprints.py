@@ -11,17 +11,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from contracts.bundle import BundleManifest
-from contracts.digest import Digest
+from contracts.digest import Digest, short
 from contracts.errors import NotFound, Refused
 from operations import compute
 from operations.context import Context
 from operations.migration.planning import indexes, space_of
 from operations.payload import feature_contract, materialise
+from operations.rollback import named_bundle
 from registry import vector_index
 from registry.documents import get_document
 from registry.vector_index import Match, Vector, VectorIndex
@@ -122,6 +123,46 @@ def vector_of(context: Context, bundle: Digest, recording: Path) -> Vector:
     payload = materialise(context, get_document(context.store, BundleManifest, bundle))
     (answer,) = compute.answers(payload, [Prompt(recording)])
     return np.array(answer.vector, dtype=np.float32)
+
+
+class Held(NamedTuple):
+    """An index: its space, how many voiceprints it has, the version whose model writes it, whether stable is of it."""
+
+    space: str
+    dimension: int
+    voiceprints: int
+    version: str
+    served: bool
+
+
+def held(context: Context, family: str) -> list[Held]:
+    """Every index of a family."""
+    state = context.ledger(family).state()
+    served = space_of(feature_contract(context, state.current)) if state.current else None
+    folder = indexes(context, family)
+    cards = [vector_index.read(folder, space).card for space in vector_index.spaces(folder)]
+    return [
+        Held(
+            card.space.name, card.space.dimension, len(card.keys), state.packaged.get(card.bundle, short(card.bundle)),
+            card.space == served,
+        )
+        for card in cards
+    ]  # fmt: skip
+
+
+def find(
+    context: Context, family: str, recording: Path, *, bundle: str | None = None, count: int = 5
+) -> tuple[str, list[Match]]:
+    """The space of the bundle that embeds a recording (its version or digest; None: the stable one), and whom a search
+    there finds, best first. Raises Refused where nothing is stable yet."""
+    chosen = named_bundle(context, family, bundle) if bundle else context.ledger(family).state().current
+    space = space_of(feature_contract(context, chosen)) if chosen else None
+    if chosen is None or space is None:
+        raise Refused(
+            "no bundle of the family makes vectors", where=family, expected="a stable bundle of a family of embeddings",
+            next_step=f"soundcheck status {family}",
+        )  # fmt: skip
+    return space.name, search(context, family, vector_of(context, chosen, recording), space=space.name, count=count)
 
 
 def search(context: Context, family: str, vector: Vector, *, space: str, count: int = 5) -> list[Match]:
