@@ -1,4 +1,4 @@
-"""Answers over HTTP: the shapes of a transcription, and the form of a refusal (contracts/serving_api.py).
+"""Answers over HTTP: the shapes of what was heard, and the form of a refusal (contracts/serving_api.py).
 
 Boundary: pure; values in, responses out. Source: coverage rows 3 and 34.
 Invariants: every refusal has the error form of the contract, and where asking again is of use, when.
@@ -12,9 +12,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-from contracts.serving_api import STATUS
+from contracts.serving_api import STATUS, Classification, Embedding
 from serving.calls import Final, error_body, retry_after_s
-from serving.link import ServingFailure
+from serving.link import Answer, ServingFailure
 
 FORMATS = ("json", "text", "verbose_json")
 Segments = Sequence[tuple[float, float]]
@@ -73,3 +73,20 @@ def _segments(segments: Segments, words: Sequence[Mapping[str, Any]]) -> list[di
         {"id": number, "start": start, "end": end, "text": " ".join(text)}
         for number, ((start, end), text) in enumerate(zip(segments, texts, strict=True))
     ]
+
+
+def embedding(vector: tuple[float, ...], space: str, duration_s: float, headers: Mapping[str, str]) -> Response:
+    """A vector, and the space in which it may be compared with others."""
+    answer = Embedding(
+        embedding=vector, dimension=len(vector), space=space, duration=duration_s, bundle=headers["X-Soundcheck-Bundle"]
+    )
+    return json_answer(answer.model_dump(), headers)
+
+
+def classification(answer: Answer, classes: Sequence[str], duration_s: float, headers: Mapping[str, str]) -> Response:
+    """The likeliest class, and the score of each."""
+    scores = dict(zip(classes, answer.vector, strict=True))
+    found = Classification(
+        label=answer.label, scores=scores, duration=duration_s, bundle=headers["X-Soundcheck-Bundle"]
+    )
+    return json_answer(found.model_dump(), headers)

@@ -11,10 +11,11 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from contracts.digest import Digest
+from contracts.policy import Task
 from contracts.routing import Arm, Route, RouteTable
 from contracts.serving_api import STATUS, ApiError
 from contracts.telemetry import ClientEvent
@@ -22,7 +23,7 @@ from serving.bundles import Loaded
 from serving.frames import Priority
 from serving.ingress import Caller, Keys, LabelBook, Pseudonyms, Terms, Trace, session
 from serving.limits import Limiter
-from serving.link import Answer, Heard, ServingFailure
+from serving.link import Answer, Chunk, Heard, Hearing, Replied, ServingFailure, Spoken
 from serving.metrics import Metrics
 from serving.planting import Planting
 from serving.pool import Worker
@@ -38,6 +39,38 @@ RETRY_AFTER_S = 1.0
 
 CLIENT_GONE_STATUS = 499
 """Recorded when the client left before its answer; never sent."""
+
+
+ROUTES: dict[Task, str] = {
+    "transcription": "POST /v1/audio/transcriptions or the WebSocket /v1/audio/stream",
+    "synthesis": "POST /v1/audio/speech or the WebSocket /v1/audio/speech/stream",
+    "embedding": "POST /v1/audio/embeddings",
+    "classification": "POST /v1/audio/classifications",
+    "dialogue": "the WebSocket /v1/assistant",
+}
+"""Where families of each task are asked."""
+
+
+OPERATIONS: dict[Task, Hearing] = {"transcription": "transcribe", "embedding": "embed", "classification": "classify"}
+"""What is asked of models that answer a whole recording."""
+
+
+@dataclass(slots=True)
+class Made:
+    """What was said, and in a dialogue answered: columns of the telemetry row (contracts/telemetry.py)."""
+
+    first_audio_ms: float | None = None
+    starved: int | None = None
+    spoken_s: float | None = None
+    characters: int | None = None
+    cached: int | None = None
+    tokens: int | None = None
+    handoff: int | None = None
+    grounded: int | None = None
+    citations: int | None = None
+    reply_words: int | None = None
+    barge_ins: int | None = None
+    index_age_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -84,6 +117,7 @@ class Call:
     first_answer: Answer | None = None
     spent_ms: float = 0.0
     spent_usd: float = 0.0
+    made: Made = field(default_factory=Made)
 
     @property
     def request_id(self) -> str:
@@ -101,8 +135,8 @@ class Call:
         self.spent_ms += answer.infer_ms
         self.spent_usd += answer.infer_ms / 1000 * bundle.cost_usd_per_s
 
-    def work(self, done: Answer | Heard) -> None:
-        """Count what the worker spent on a chunk or an answer, and what became of the worker."""
+    def work(self, done: Answer | Heard | Replied | Chunk | Spoken) -> None:
+        """Count what the worker spent on a chunk, a reply or an answer, and what became of the worker."""
         self.queue_ms += done.queue_ms
         self.infer_ms += done.infer_ms
         self.batch = max(self.batch, done.batch)
@@ -120,6 +154,7 @@ class Call:
             infer_ms=0.0, batch=1, worker_died=0, retries=0, partial_words=0, unstable_words=0, confidence=None,
             privacy_errors=0, postprocess_ms=0.0, cascade="none", cascade_edits=None, cascade_words=None,
             confidence_before=None, first_answer=None, spent_ms=0.0, spent_usd=0.0,
+            made=Made(characters=self.made.characters),
         )  # fmt: skip
 
     @property
@@ -210,13 +245,19 @@ class Desk:
         self._limiter.enter(caller.name)
         return caller
 
-    def family(self, name: str) -> Family:
-        """The family a request names; ServingFailure `unknown_model`."""
+    def family(self, name: str, task: Task) -> Family:
+        """The family a request names, which does this task; ServingFailure `unknown_model` or `wrong_task`."""
         family = self.families.get(name)
         if family is None:
             known = ", ".join(sorted(self.families)) or "none"
             raise ServingFailure(
                 "unknown_model", f"there is no such model; this gateway serves: {known}", param="model"
+            )
+        if family.task not in (None, task):
+            raise ServingFailure(
+                "wrong_task",
+                f"{name!r} does {family.task}, not {task}: ask it at {ROUTES[family.task or task]}",
+                param="model",
             )
         return family
 
@@ -286,6 +327,7 @@ class Desk:
             "arm": arm or call.route.arm,
             "route_version": call.table.version,
             "mode": call.mode,
+            "task": call.worker.task,
             **call.labels,
             "priority": call.priority,
             "degraded": call.degraded,
@@ -312,6 +354,7 @@ class Desk:
             "cascade_edits": call.cascade_edits,
             "cascade_words": call.cascade_words,
             "confidence_before": call.confidence_before,
+            **asdict(call.made),
             **more,
         }
         if _is_finite(row):

@@ -19,7 +19,7 @@ from contracts.routing import bucket
 from serving.background import MAX_AUDIO_S, Background
 from serving.bundles import Loaded
 from serving.calls import Call, Desk
-from serving.link import Answer, ServingFailure, WorkerGone
+from serving.link import Answer, Hearing, ServingFailure, WorkerGone
 from serving.pool import Worker
 from serving.shadow import word_edits
 from speech.runtimes import Samples
@@ -44,19 +44,21 @@ class Cascade:
         self._desk = desk
         self._background = Background(limit)
 
-    async def hear(self, call: Call, samples: Samples, *, ends: float) -> Heard:
+    async def hear(self, call: Call, operation: Hearing, samples: Samples, *, ends: float) -> Heard:
         """The answer to one utterance; `call.worker` is then the worker that gave it.
 
         Args:
+            operation: what is wanted of it; a small model is asked for transcripts alone.
             samples: at the stable model's rate.
             ends: when the request's time is over, on the monotonic clock.
 
         Raises ServingFailure where no model answers.
         """
-        sure = await self._small(call, samples, ends)
+        sure = await self._small(call, samples, ends) if operation == "transcribe" else None
         if sure is not None:
             return sure
-        answer = await call.worker.transcribe(samples, deadline_s=ends - time.monotonic(), priority=call.priority)
+        deadline_s = ends - time.monotonic()
+        answer = await call.worker.hear(operation, samples, deadline_s=deadline_s, priority=call.priority)
         bundle = await call.worker.description(self._desk.deadline_s)
         if call.first_answer is not None:
             call.cascade = "large"

@@ -249,7 +249,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await self.shadow.close()
-        await self.api.cascade.close()
+        await self.api.uploads.cascade.close()
         await asyncio.gather(*(family.pool.close() for family in self.families.values()))
         await asyncio.to_thread(self.recorder.close)
         if self.tracer is not None:

@@ -58,11 +58,16 @@ class Metrics:
         self.first_partial = self._histogram(
             "first_partial_seconds", "First audio of a stream to its first partial.", ("family", "bundle", "arm")
         )
+        self.first_audio = self._histogram(
+            "first_audio_seconds", "The whole text, or the end of a turn, to the first samples.", _ROUTE
+        )
+        self.spoken = self._counter("spoken_seconds", "Audio made.", _BUNDLE)
+        self.starved = self._counter("starved", "Answers whose playback would have paused.", _BUNDLE)
         self.stage = self._histogram(
             "stage_seconds", "Time in a stage of a request.", (*_BUNDLE, "stage"), STAGE_SECONDS
         )
         self.batch = self._histogram("batch_size", "Utterances that the model heard at once.", _BUNDLE, BATCHES)
-        self.audio = self._counter("audio_seconds", "Audio heard.", _BUNDLE)
+        self.audio = self._counter("audio_seconds", "Audio heard; of a synthesis, made.", _BUNDLE)
         self.cost = self._counter("cost_usd", "Compute in US dollars.", ("family", "bundle", "arm"))
         self.partial_words = self._counter(
             "partial_words", "Words shown in partials, and those taken back.", ("family", "bundle", "arm", "outcome")
@@ -137,6 +142,10 @@ class Metrics:
             self._answered(row, route)
         if row["first_partial_ms"] is not None:
             self.first_partial.labels(family, bundle, arm).observe(row["first_partial_ms"] / 1000)
+        if row["first_audio_ms"] is not None:
+            self.first_audio.labels(*route).observe(row["first_audio_ms"] / 1000)
+            self.spoken.labels(family, bundle).inc(row["spoken_s"])
+            self.starved.labels(family, bundle).inc(row["starved"])
         if row["degraded"] != "no":
             self.degraded_requests.labels(family, row["degraded"]).inc()
         if row.get("shadow_words") is not None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from contracts.digest import Digest
 from contracts.errors import Refused, SoundcheckError
+from contracts.policy import Task
 from contracts.routing import POINTERS, Route, RouteTable, pointer_name, route
 from registry.ledger import Ledger
 from registry.store import Store
@@ -167,6 +168,12 @@ class Family:
         return Route(table.stable, "stable", None)
 
     @property
+    def task(self) -> Task | None:
+        """What its models do; None while none has answered yet."""
+        known = [worker.task for worker in self.pool.workers() if worker.facts]
+        return known[0] if known else None
+
+    @property
     def settled(self) -> bool:
         """Whether the pointer has been read and what it routes to by default answers; no release yet is settled too."""
         if self.target is None:
@@ -179,6 +186,7 @@ class Family:
         """What `/v1/status` says about this family."""
         table, target = self.table, self.target
         return {
+            "task": self.task,
             "version": table.version if table else None,
             "stable": table.stable if table else None,
             "canary": table.canary.model_dump(mode="json") if table and table.canary else None,

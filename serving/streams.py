@@ -21,6 +21,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from contracts.bundle import GoldenAnswer
 from contracts.serving_api import MAX_FRAME_BYTES, STATUS, StreamStart
 from serving.answers import refusal
 from serving.bundles import Loaded
@@ -55,7 +56,7 @@ async def converse(websocket: WebSocket, desk: Desk, shadow: Shadow, labels: Map
     trace = trace_of(websocket.headers.get("traceparent", ""))
     try:
         caller = desk.enter(websocket.headers.get("authorization", ""))
-        family = desk.family(websocket.query_params.get("model", ""))
+        family = desk.family(websocket.query_params.get("model", ""), "transcription")
         terms = terms_of(websocket.headers, desk.deadline_s)
     except ServingFailure as failure:
         desk.metrics.refused.labels(failure.code).inc()
@@ -206,7 +207,7 @@ class _Conversation:
         finally:
             gauge.dec()
         desk.record(call, status=200)
-        self._shadow.copy(call, text, self._chunks)
+        self._shadow.copy(call, GoldenAnswer(text), self._chunks)
         # A client that closed as soon as it had its final has left in order.
         await self._leave(None, 1000)
 

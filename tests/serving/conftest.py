@@ -125,3 +125,17 @@ def pinned(home: Home, start_tiny: StartGateway) -> Iterator[RunningGateway]:
     options = ("--deadline-s", "2", "--queue-limit", "4", "--drain-s", "3")
     with start_tiny(home.root, serve={"tiny": folder, "private": private}, options=options) as gateway:
         yield gateway
+
+
+TASKS = ("synthesis", "embedding", "classification", "dialogue")
+
+
+@pytest.fixture(scope="session")
+def tasks(home: Home, start_tiny: StartGateway) -> Iterator[RunningGateway]:
+    """A gateway that serves a family of each task, called like its task, and `tiny`, which transcribes."""
+    serve = {task: home.folder(f"task-{task}", "alpha bravo charlie", task=task) for task in TASKS}
+    options = ("--deadline-s", "3", "--queue-limit", "8", "--drain-s", "3")
+    with start_tiny(
+        home.root, serve={**serve, "tiny": home.folder("beside-tasks", "alpha bravo")}, options=options
+    ) as gateway:
+        yield gateway

@@ -14,9 +14,10 @@ import pytest
 
 from contracts import serving_api
 from contracts.serving_api import API_VERSION, STATUS, ErrorCode, StreamStart
+from serving.asyncapi import asyncapi
 from serving.client import RunningGateway
 from serving.objectives import Objectives
-from serving.openapi import FOLDER, asyncapi, documents, main, openapi
+from serving.openapi import FOLDER, documents, main, openapi
 
 Json = dict[str, Any]
 
@@ -78,7 +79,8 @@ def test_every_route_of_the_gateway_is_documented(pinned: RunningGateway) -> Non
     assert {path: [method.upper() for method in said] for path, said in paths.items()} == {
         path: [method] for path, method in routes.items()
     }
-    assert f'WebSocketRoute("{asyncapi()["channels"]["stream"]["address"]}"' in source
+    sockets = set(re.findall(r'\bWebSocketRoute\("([^"]+)"', source))
+    assert {channel["address"] for channel in asyncapi()["channels"].values()} == sockets
     for path, operations in paths.items():
         for method in operations:
             answer = httpx.request(method, f"{pinned.base_url}{path}", timeout=20)
@@ -104,10 +106,10 @@ def test_every_message_of_the_contract_is_in_the_streaming_document() -> None:
     messages = document["components"]["messages"].values()
     payloads = [message["payload"]["schema"]["$ref"] for message in messages if "schema" in message["payload"]]
     models = {follow(document, payload)["title"] for payload in payloads}
-    streamed = {name for name in vars(serving_api) if name.startswith("Stream")} | {"PartialResult", "FinalResult"}
-    assert models == streamed
-    named = [operation["messages"] for operation in document["operations"].values()]
-    mentioned = {reference.rpartition("/")[2] for reference in references(named)}
+    named = [name for name in vars(serving_api) if name.startswith(("Stream", "Speech", "Assistant"))]
+    assert models == {*named, "PartialResult", "FinalResult"} - {"SpeechRequest", "SpeechFormat"}
+    said = [operation["messages"] for operation in document["operations"].values()]
+    mentioned = {reference.rpartition("/")[2] for reference in references(said)}
     assert mentioned == set(document["components"]["messages"])
 
 
