@@ -24,7 +24,7 @@ from evalpacks.metrics.metric import Counts, Evidence, Metric
 LABEL, PREDICTED = "label", "predicted"
 
 
-def _labels(evidence: Evidence) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.object_]] | None:
+def labels_of(evidence: Evidence) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.object_]] | None:
     """What clips are and what they were called, each (utterances,); None where one of both is not known."""
     measured = evidence.measured
     if measured is None or PREDICTED not in measured.columns or LABEL not in evidence.utterances.columns:
@@ -33,18 +33,18 @@ def _labels(evidence: Evidence) -> tuple[npt.NDArray[np.object_], npt.NDArray[np
 
 
 def _recall(evidence: Evidence) -> Counts | None:
-    labels = _labels(evidence)
-    if labels is None:
+    found = labels_of(evidence)
+    if found is None:
         return None
-    label, predicted = labels
+    label, predicted = found
     return Counts((label == predicted).astype(np.float64), np.ones(len(label)))
 
 
 def _macro_f1(evidence: Evidence) -> Counts | None:
-    labels = _labels(evidence)
-    if labels is None:
+    found = labels_of(evidence)
+    if found is None:
         return None
-    label, predicted = labels
+    label, predicted = found
     classes, codes = np.unique(np.concatenate([label, predicted]).astype(str), return_inverse=True)
     shares = 1.0 / np.bincount(codes)[codes]
     # Over the number of clips the weights would add up to 1; so they add up to the clips, which support is asked in.

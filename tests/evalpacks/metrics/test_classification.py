@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from contracts.policy import MetricName
 from evalpacks.metrics import METRICS, Evidence
+from evalpacks.metrics.calibration import calibration
 from tests.evalpacks.metrics.evidence_samples import counted, make_evidence, take
 
 NAMES: tuple[MetricName, ...] = ("macro_f1", "class_recall")
@@ -92,6 +93,19 @@ def test_permuting_clips_permutes_counts(name: MetricName, pairs: list[tuple[str
     evidence = classified(pairs)
     whole = counted(METRICS[name].measure(evidence))
     assert counted(METRICS[name].measure(take(evidence, places))) == [whole[place] for place in places]
+
+
+def test_confidence_is_held_against_the_class() -> None:
+    """Both clips have an empty text; only one of them was told right."""
+    evidence = replace(
+        classified([("speech", "speech"), ("speech", "non-speech")]), confidence=np.array([0.9, 0.8], np.float64)
+    )
+    counts = METRICS["brier"].measure(evidence)
+    assert counts is not None
+    assert counts.numerator.tolist() == pytest.approx([0.01, 0.64])
+    found = calibration(evidence, "clips")
+    assert found is not None
+    assert [(one.confidence, one.accuracy) for one in found.bins] == [(0.8, 0.0), (0.9, 1.0)]
 
 
 @pytest.mark.parametrize("name", NAMES)
