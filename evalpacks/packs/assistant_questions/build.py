@@ -8,8 +8,8 @@ the same tenant and another question; what the documents say is not known here (
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from itertools import cycle, islice
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,10 +44,9 @@ class Question(NamedTuple):
 
 
 def questions() -> list[Question]:
-    """Those of every tenant, in turn, so that neighbours are of different tenants."""
+    """Those of every tenant."""
     listed = yaml.safe_load(Path(__file__).with_name("questions.yaml").read_text(encoding="utf-8"))
-    tenants = [[Question(tenant=tenant, **entry) for entry in entries] for tenant, entries in listed.items()]
-    return [question for together in zip(*tenants, strict=True) for question in together]
+    return [Question(tenant=tenant, **entry) for tenant, entries in listed.items() for entry in entries]
 
 
 def build(out: Path, *, studio: Studio, on_progress: Progress | None = None) -> Path:
@@ -59,7 +58,7 @@ def build(out: Path, *, studio: Studio, on_progress: Progress | None = None) -> 
 
 def plan(speakers: Sequence[Speaker], generator: Generator) -> list[Utterance]:
     """QUESTIONS_A_SPEAKER questions by every speaker, each under its condition."""
-    asked = islice(cycle(questions()), len(speakers) * QUESTIONS_A_SPEAKER)
+    asked = islice(_rounds(questions(), generator), len(speakers) * QUESTIONS_A_SPEAKER)
     said: list[Utterance] = []
     for place, question in enumerate(asked):
         speaker = speakers[place // QUESTIONS_A_SPEAKER]
@@ -68,6 +67,12 @@ def plan(speakers: Sequence[Speaker], generator: Generator) -> list[Utterance]:
         over = _earlier(said, question) if place % INTERRUPTS_EVERY == INTERRUPTS_EVERY - 1 else ""
         said.append(_utterance(speaker, question, place, generator, others, over))
     return said
+
+
+def _rounds(listed: Sequence[Question], generator: Generator) -> Iterator[Question]:
+    """All questions again and again, each time in another order, so that every kind is asked by many speakers."""
+    while True:
+        yield from (listed[int(place)] for place in generator.permutation(len(listed)))
 
 
 def _earlier(said: Sequence[Utterance], question: Question) -> str:
