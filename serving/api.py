@@ -21,15 +21,17 @@ from contracts.serving_api import API_VERSION
 from contracts.telemetry import ClientEvent
 from serving.answers import json_answer, refusal
 from serving.calls import CLIENT_GONE_STATUS, Desk, error_body
-from serving.exchange import ClientGone, body_of, client_of, parsed, sent_labels, unexpected
+from serving.exchange import ClientGone, body_of, parsed, unexpected
 from serving.exposition import Exposition
 from serving.ingress import trace_of
 from serving.link import ServingFailure
 from serving.live import Live
 from serving.openapi import documents
 from serving.shadow import Shadow
+from serving.sockets import converse
 from serving.speaking import Speaking
-from serving.streams import converse
+from serving.speech_stream import SpeechStreams
+from serving.streams import Streams
 from serving.uploads import Uploads
 
 MAX_EVENT_BYTES = 1 << 14
@@ -49,8 +51,9 @@ class Api:
         status: Callable[[], Awaitable[dict[str, Any]]],
     ) -> None:
         self._desk = desk
-        self._shadow = shadow
         self.uploads = Uploads(desk, shadow)
+        self._streams = Streams(desk, shadow)
+        self._spoken = SpeechStreams(desk, shadow)
         self._speaking = Speaking(desk, shadow)
         self._exposition = exposition
         self._live = live
@@ -75,6 +78,7 @@ class Api:
             Route("/openapi.json", self._guarded(self._document), methods=["GET"]),
             Route("/asyncapi.json", self._guarded(self._document), methods=["GET"]),
             WebSocketRoute("/v1/audio/stream", self._stream),
+            WebSocketRoute("/v1/audio/speech/stream", self._say),
         ]
         return Starlette(routes=routes, exception_handlers={HTTPException: _misdirected})
 
@@ -145,7 +149,10 @@ class Api:
         return Response(content, media_type="application/json")
 
     async def _stream(self, websocket: WebSocket) -> None:
-        await converse(websocket, self._desk, self._shadow, sent_labels(websocket), client_of(websocket))
+        await converse(websocket, self._desk, "transcription", self._streams.talk)
+
+    async def _say(self, websocket: WebSocket) -> None:
+        await converse(websocket, self._desk, "synthesis", self._spoken.talk)
 
 
 async def _misdirected(request: Request, error: Exception) -> Response:
