@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import sys
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from speech.judges import spread
 
 if TYPE_CHECKING:
     from speech.runtimes import Samples
@@ -30,12 +31,9 @@ def naturalness(samples: Samples) -> float:
     """The predicted mean opinion score of speech, (samples,) at RATE_HZ."""
     import torch
 
-    count = max(1, math.ceil(samples.size / WINDOW))
-    starts = np.linspace(0, max(0, samples.size - WINDOW), count).astype(int)
-    padded = np.pad(samples, (0, max(0, WINDOW - samples.size)))
-    windows = np.stack([padded[start : start + WINDOW] for start in starts]).astype(np.float32)
+    windows = spread(np.pad(samples, (0, max(0, WINDOW - samples.size))), WINDOW)
     with torch.inference_mode():
-        return float(_network()(torch.from_numpy(windows)).mean())
+        return float(_network()(torch.from_numpy(windows.astype(np.float32))).mean())
 
 
 @cache

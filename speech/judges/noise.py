@@ -1,9 +1,11 @@
 """Background noise: the BAK score of DNSMOS, 1 (intrusive) to 5 (none is heard).
 
 Boundary: as speech/judges/__init__.py; the weights are those of the package speechmos.
-Invariants: the numbers are the package's (tests/speech/test_judges.py); its other network (P.808) is left out, which
-does not tell synthetic from human speech, and with it the mel front end of librosa.
-Source: Reddy, Gopal and Cutler 2022, "DNSMOS P.835", and speechmos 0.0.1.1 for windows and the last polynomial.
+Invariants: of speech as long as the network's window the score is the package's (tests/speech/test_judges.py). Longer
+speech is heard in windows spread evenly over it, as few as cover it; shorter speech is repeated to one window (the
+package doubles it and hears up to seven). Its other network (P.808) is left out: it does not tell synthetic from human
+speech.
+Source: Reddy, Gopal and Cutler 2022, "DNSMOS P.835"; speechmos 0.0.1.1 for the window and the last polynomial.
 """
 
 from __future__ import annotations
@@ -16,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from contracts.errors import DependencyFailed
-from speech.judges import RATE_HZ
+from speech.judges import RATE_HZ, spread
 
 if TYPE_CHECKING:
     from speech.runtimes import Samples
 
 WINDOW = int(9.01 * RATE_HZ)
-"""Samples that the network hears at once; shorter speech is repeated, longer speech is heard once a second."""
+"""Samples that the network hears at once: 9.01 s."""
 _POLYNOMIAL = (-0.13166888, 1.60915514, -0.39604546)
 _BACKGROUND = 1
 """Place of BAK among the network's outputs (SIG, BAK, OVRL)."""
@@ -30,14 +32,8 @@ _BACKGROUND = 1
 
 def cleanness(samples: Samples) -> float:
     """The BAK score of speech, (samples,) at RATE_HZ in [-1, 1]."""
-    while samples.size < WINDOW:
-        samples = np.append(samples, samples)
-    hops = int(samples.size // RATE_HZ - WINDOW / RATE_HZ) + 1
-    starts = [hop * RATE_HZ for hop in range(hops) if hop * RATE_HZ + WINDOW <= samples.size]
-    session = _session()
-    scores = [
-        session.run(None, {"input_1": samples[None, start : start + WINDOW]})[0][0][_BACKGROUND] for start in starts
-    ]
+    windows = spread(np.resize(samples, max(samples.size, WINDOW)), WINDOW)
+    scores = [_session().run(None, {"input_1": window[None]})[0][0][_BACKGROUND] for window in windows]
     return float(np.mean(np.polyval(_POLYNOMIAL, scores)))
 
 
