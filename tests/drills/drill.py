@@ -48,20 +48,31 @@ HEALTHY_S = 3.0
 
 
 class Expected(Part):
-    """What must come of a drill: the step's decision, the slices that were found worse, and by which metric."""
+    """What must come of a drill: the decision of the canary, of staging, of drift (its outcome) or of an incident (its
+    first action), the slices that were found worse, and by which metric or signal.
 
-    decision: Literal["promote", "partial_rollback", "rollback", "stopped"]
+    `cause`: whose change drift says that it is; of an incident, words of the cause that it names.
+    """
+
+    decision: Literal[
+        "promote", "partial_rollback", "rollback", "stopped", "nothing", "propose_pack", "page", "pause", "degrade"
+    ]
     slices: tuple[str, ...] = ()
     metric: str = ""
     within: str = ""
     clause: str = ""
     refusal: str = ""
+    cause: str = ""
 
 
 class Scenario(Part):
-    """A drill as an on-call engineer reads it, and how it is run."""
+    """A drill as an on-call engineer reads it, and how it is run.
+
+    `found_by` is what must find it: the canary step, staging, `soundcheck drift`, or `soundcheck incident open`.
+    """
 
     name: str
+    found_by: Literal["canary", "staging", "drift", "incident"] = "canary"
     symptom: str
     look_at: tuple[str, ...]
     mitigation: str
