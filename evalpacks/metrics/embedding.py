@@ -120,10 +120,9 @@ def curve(found: Trials) -> Curve:
     target_weight = (found.targets / found.targets.sum(axis=1, keepdims=True)).ravel() / probes
     other_weight = (~found.targets / (~found.targets).sum(axis=1, keepdims=True)).ravel() / probes
     scores = found.scores.ravel()
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(-scores, kind="stable")[: np.isfinite(scores).sum()]
     ordered = scores[order]
-    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # ties are accepted together
-    last = last[np.isfinite(ordered[last])]
+    last = np.flatnonzero(np.append(np.diff(ordered), -1)[: len(ordered)])  # ties are accepted together
     hits, alarms = (np.concatenate([[0.0], np.cumsum(weight[order])[last]]) for weight in (target_weight, other_weight))
     return Curve(np.concatenate([[np.inf], ordered[last]]), 1 - hits, alarms)
 
