@@ -13,6 +13,7 @@ from contracts.reports import Comparison
 from contracts.verdict import Value
 from pages.comparing import beyond_limit, change, compared_on, difference, held_to, marks, worst_first
 from pages.figures import clock, duration, many, plain, slice_name
+from pages.incident import left_behind
 from pages.markdown import bullets, code, table, text, verdict
 from pages.reading import approve_line, exchange, policy_changes, rows, target, unwaived, waived
 from pages.view import ReleaseView
@@ -34,6 +35,8 @@ def markdown(view: ReleaseView) -> str:
     lines += ["### Rollback", "", *rollback_lines(view)]
     if changes := policy_changes(view):
         lines += ["### The policy has changed", "", *bullets(text(sentence) for sentence in changes)]
+    if view.incidents:
+        lines += ["### What incidents left behind", "", *bullets(text(left_behind(one)) for one in view.incidents)]
     lines += ["### Decide", "", *decision_lines(view)]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -65,6 +65,23 @@ _SCALES = {
     "churn": PERCENT._replace(label="partial churn"),
     "early_endpoint_rate": PERCENT._replace(label="early endpoints"),
     "brier": Scale("Brier score", decimals=3),
+    "mos": Scale("MOS (predicted)", decimals=2, best=5.0),
+    "noise_mos": Scale("MOS of the background (predicted)", decimals=2, best=5.0),
+    "speaker_similarity": Scale("speaker similarity", best=1.0),
+    "duration_error": PERCENT._replace(label="length against the reference"),
+    "silence_share": PERCENT._replace(label="silence"),
+    "clipping": PERCENT._replace(label="clipped samples", decimals=2),
+    "eer": PERCENT._replace(label="EER"),
+    "min_dcf": Scale("minDCF"),
+    "recall_at_1": PERCENT._replace(label="recall@1", best=1.0),
+    "recall_at_5": PERCENT._replace(label="recall@5", best=1.0),
+    "cross_version_eer": PERCENT._replace(label="EER across versions"),
+    "macro_f1": PERCENT._replace(label="macro F1", best=1.0),
+    "class_recall": PERCENT._replace(label="recall", best=1.0),
+    "task_success": PERCENT._replace(label="task success", best=1.0),
+    "groundedness": PERCENT._replace(label="groundedness", best=1.0),
+    "citation_coverage": PERCENT._replace(label="citation coverage", best=1.0),
+    "barge_in_success": PERCENT._replace(label="barge-in success", best=1.0),
 }
 """Every quality metric that a policy may name (contracts.policy.MetricName)."""
 

@@ -77,6 +77,12 @@ def headline(incident: Incident) -> str:
     )
 
 
+def left_behind(incident: Incident) -> str:
+    """What an incident added, as a release that carries it says it."""
+    closed = incident.closed
+    return f"{incident.incident}: {closed.added}, {closed.note}" if closed else f"{incident.incident}: still open"
+
+
 def _word(incident: Incident) -> str:
     if incident.state == "closed":
         return "closed"

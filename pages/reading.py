@@ -14,7 +14,7 @@ from typing import NamedTuple
 from contracts.approval import Approval, SignedWaiver
 from contracts.digest import Digest, short
 from contracts.policy import ServingGate
-from contracts.reports import Comparison, TimingReport
+from contracts.reports import Comparison, SafetyReport, TimingReport
 from contracts.verdict import Value, Verdict, worst
 from pages.comparing import change, compared_on, difference, limit, subject, worst_first
 from pages.figures import (
@@ -93,11 +93,15 @@ def speed_parts(timing: TimingReport, budget: ServingGate) -> tuple[str, ...]:
     first = (
         ("first partial", timing.first_partial_ms, budget.first_partial_p95_ms),
         ("first stable", timing.first_stable_ms, budget.first_stable_p95_ms),
+        ("first audio", timing.first_audio_ms, budget.first_audio_p95_ms),
     )
     for name, found, held in first:
         if found:
             bound = f" (budget {held:.0f})" if held else ""
             parts.append(f"{name} p95 {milliseconds(found.p95)}{bound}")
+    if timing.underrun_share is not None:
+        bound = f" (budget {budget.underrun_share:.1%})" if budget.underrun_share is not None else ""
+        parts.append(f"playback starves in {timing.underrun_share:.1%}{bound}")
     parts += [
         f"final p95 {milliseconds(timing.final_ms.p95)} (budget {budget.final_p95_ms:.0f})",
         f"RTF {timing.rtf:.2g}",
@@ -117,12 +121,28 @@ def serving_row(view: ReleaseView) -> Row:
 
 
 def safety_row(view: ReleaseView) -> Row:
-    """Words heard where nobody spoke, redaction leaks (R4.8)."""
+    """Words heard where nobody spoke, redaction leaks; of models without words what else was planted (R4.8)."""
     if view.safety is None:
         return Row("safety", None, (NOT_REACHED,))
-    heard = f"words on {view.safety.clips_with_words} of {view.safety.clips} clips without speech"
-    leaked = f"redaction leaked {view.safety.redaction_leaked} of {view.safety.redaction_planted} private strings"
-    return Row("safety", view.gate.safety.value if view.gate else view.safety.verdict.value, (heard, leaked))
+    value = view.gate.safety.value if view.gate else view.safety.verdict.value
+    parts = worded(view.safety) or planted(view.safety)
+    return Row("safety", value, parts or ("nothing was planted",))
+
+
+def worded(safety: SafetyReport) -> tuple[str, ...]:
+    """What a model that turns sound into words did with clips without speech and with private strings."""
+    parts = []
+    if safety.clips:
+        parts.append(f"words on {safety.clips_with_words} of {safety.clips} clips without speech")
+    if safety.redaction_planted:
+        parts.append(f"redaction leaked {safety.redaction_leaked} of {safety.redaction_planted} private strings")
+    return tuple(parts)
+
+
+def planted(safety: SafetyReport) -> tuple[str, ...]:
+    """One sentence a planted check, those that went wrong first."""
+    ordered = sorted(safety.checks, key=lambda check: not check.broken)
+    return tuple(f"{plain(check.name)}: {check.broken} of {check.planted} went wrong" for check in ordered)
 
 
 def provenance_row(view: ReleaseView) -> Row:

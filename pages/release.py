@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from contracts.policy import ServingGate, Task
 from contracts.reports import TimingReport
 from contracts.verdict import Value, Verdict
 from pages import lineage
@@ -77,12 +78,21 @@ _SECTIONS = (
     ("card", "Model card"),
 )
 
+_TASKS: dict[str, frozenset[Task]] = {
+    "errors": frozenset(("transcription", "synthesis", "dialogue")),
+    "calibration": frozenset(("transcription", "classification", "dialogue")),
+    "streaming": frozenset(("transcription",)),
+}
+"""Sections that only some tasks have: those with words, with a confidence, with partials."""
+
 
 def render(view: ReleaseView) -> str:
     """The page of one release as a whole HTML document."""
     word, kind = _OUTCOMES[view.outcome]
+    sections = [one for one in _SECTIONS if view.policy.task in _TASKS.get(one[0], (view.policy.task,))]
     page: dict[str, Any] = {
-        "sections": _SECTIONS,
+        "sections": sections,
+        "shown": {place for place, _ in sections},
         "view": view,
         "word": word,
         "kind": kind,
@@ -129,9 +139,16 @@ def _pictures(view: ReleaseView) -> dict[str, Any]:
 
 
 def _safety(view: ReleaseView) -> tuple[Fact, ...]:
-    """Every figure of the safety report, also those that later versions add; its verdict stands above them."""
-    known = ("family", "version", "payload_digest", "verdict")
-    return flat(view.safety.model_dump(mode="json", exclude=set(known))) if view.safety else ()
+    """Every figure of the safety report, also those that later versions add; its verdict stands above them.
+
+    What was never planted has no figures: models that give no words are asked nothing about words.
+    """
+    if view.safety is None:
+        return ()
+    known = {"family", "version", "payload_digest", "verdict"}
+    known |= set() if view.safety.clips else {"clips", "hallucinated_words", "clips_with_words"}
+    known |= set() if view.safety.redaction_planted else {"redaction_planted", "redaction_leaked"}
+    return flat(view.safety.model_dump(mode="json", exclude=known))
 
 
 def _reasons(view: ReleaseView) -> list[tuple[str, Value, str]]:
@@ -263,9 +280,24 @@ def _costs(view: ReleaseView) -> tuple[Cost, ...]:
         )
         for (label, decimals, stable, candidate), bound in zip(used, held, strict=True)
     ]
+    found += _played(view.timing, budget)
     if view.replay:
         found.append(Cost("cold start, ms", "", milliseconds(view.replay.cold_start_ms).removesuffix(" ms"), "", False))
     return tuple(found)
+
+
+def _played(timing: TimingReport, budget: ServingGate) -> list[Cost]:
+    """What only answers that are played or that end a turn have."""
+    found = []
+    for label, factor, decimals, stable, candidate, bound in (
+        ("answers whose playback starves, %", 100, 1,
+         timing.stable_underrun_share, timing.underrun_share, budget.underrun_share),
+        ("cost, USD an answer", 1, 6, timing.stable_cost_usd_per_answer, timing.cost_usd_per_answer, None),
+    ):  # fmt: skip
+        if candidate is not None:
+            shown = ["" if one is None else f"{factor * one:.{decimals}f}" for one in (stable, candidate, bound)]
+            found.append(Cost(label, shown[0], shown[1], shown[2], bound is not None and candidate > bound))
+    return found
 
 
 def _used(timing: TimingReport) -> tuple[tuple[str, int, float | None, float], ...]:

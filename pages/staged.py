@@ -11,13 +11,16 @@ from pages.figures import duration
 
 def measured(replay: ReplayReport) -> list[str]:
     """What a staged replay measured besides its load and its checks, one sentence each."""
-    partial = replay.cold_first_partial_ms
-    first = f", first partial {partial:,.0f} ms" if partial is not None else ""
+    began = replay.cold_first_partial_ms
+    what = "first audio" if replay.warm.first_audio_ms else "first partial"
+    first = f", {what} {began:,.0f} ms" if began is not None else ""
     lines = [
         f"Cold: ready after {duration(replay.cold_start_ms / 1000)}{first}, "
         f"first answer {replay.cold_final_ms:,.0f} ms.",
         f"Peak memory {replay.peak_memory_mb:,.0f} MB; {replay.cost_usd_per_audio_hour:.4f} USD an audio hour.",
     ]
+    if replay.warm.underrun_share is not None:
+        lines.append(f"Playback would have starved in {replay.warm.underrun_share:.1%} of the answers.")
     if long := replay.long_utterance:
         lines.append(
             f"An utterance of {long.audio_s:.0f} s: answered in {duration(long.final_ms / 1000)}, streamed, "

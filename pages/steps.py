@@ -35,7 +35,7 @@ from pages.comparing import canary_scale, difference, limit, worst_first
 from pages.figures import PERCENT, duration, many, moment, plain, scale, size, slice_name
 from pages.markdown import bullets, code, table, text, verdict
 from pages.plots.latency import offline
-from pages.reading import headline
+from pages.reading import headline, planted, worded
 from pages.staged import measured
 from pages.view import ReleaseView
 
@@ -191,13 +191,7 @@ def _quantiles(name: str, one: Quantiles) -> tuple[str, ...]:
 def _safety(safety: SafetyReport) -> list[str]:
     return [
         *_judged(safety.verdict, "safety"),
-        *bullets(
-            (
-                f"words on {safety.clips_with_words} of {safety.clips} clips without speech",
-                f"redaction leaked {safety.redaction_leaked} of {safety.redaction_planted} private strings",
-                *(f"{text(one.name)}: {one.broken} of {one.planted} went wrong" for one in safety.checks),
-            )
-        ),
+        *bullets(map(text, (*worded(safety), *planted(safety)))),
     ]
 
 
@@ -236,8 +230,8 @@ def _replay(replay: ReplayReport) -> list[str]:
         for check in replay.checks
     ]
     load = [_quantiles("final", replay.warm.final_ms), _quantiles("queue", replay.warm.queue_ms)]
-    if replay.warm.first_partial_ms:
-        load.insert(0, _quantiles("first partial", replay.warm.first_partial_ms))
+    first = (("first partial", replay.warm.first_partial_ms), ("first audio", replay.warm.first_audio_ms))
+    load = [*(_quantiles(name, found) for name, found in first if found), *load]
     rehearsed = duration(replay.rehearsal_s) if replay.rehearsal_s is not None else "not rehearsed"
     return [
         f"**{verdict(replay.verdict.value)}** golden outputs {replay.golden_equal} of {replay.golden_expected} equal, "

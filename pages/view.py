@@ -13,6 +13,7 @@ from typing import Any, Literal
 from contracts.approval import Approval, Evidence, SignedWaiver
 from contracts.bundle import BundleManifest
 from contracts.digest import Digest
+from contracts.incident import Incident
 from contracts.ledger_event import LedgerEvent
 from contracts.policy import FamilyPolicy
 from contracts.registry_entry import RegistryEntry
@@ -39,6 +40,7 @@ class ReleaseView:
         events: ledger events of this release, in order.
         timeline: one consented utterance as it was streamed (TimingReport.timeline).
         waivers: what people accepted by name (GateReport.waivers, R4.2).
+        incidents: closed ones whose change this release carries (Evidence.incident_changes).
         policy_changes: sentences, one a difference between this policy and the last release's (R4.7).
         stable_version, stable_bundle: what was stable when the release began: its baseline and its rollback target.
         stopped_at: the step that stopped the release, None unless `outcome` is `stopped`.
@@ -71,6 +73,7 @@ class ReleaseView:
     waivers: tuple[SignedWaiver, ...] = ()
     approvals: tuple[Approval, ...] = ()
     events: tuple[LedgerEvent, ...] = ()
+    incidents: tuple[Incident, ...] = ()
     policy_changes: tuple[str, ...] = ()
     stable_version: str | None = None
     stable_bundle: Digest | None = None

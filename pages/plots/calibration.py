@@ -1,4 +1,4 @@
-"""Calibration: is confidence honest? Share heard exactly against mean confidence, bin by bin, both arms.
+"""Calibration: is confidence honest? Share that was exactly right against mean confidence, bin by bin, both arms.
 
 Boundary: no I/O, no markup: places are percentages of a square plot.
 Invariants: a bin without utterances has no mark; the area of a mark grows with its utterances.
@@ -65,7 +65,7 @@ def _arm(arm: str, one: Calibration) -> Arm:
             x=round(100 * part.confidence, 3),
             y=round(100 - 100 * part.accuracy, 3),
             radius=round(_SMALL + (_LARGE - _SMALL) * math.sqrt(part.utterances / most), 2),
-            title=f"{arm}: confidence {part.confidence:.0%}, heard exactly {part.accuracy:.0%}, "
+            title=f"{arm}: confidence {part.confidence:.0%}, exactly right {part.accuracy:.0%}, "
             f"{many(part.utterances, 'utterance')}",
         )
         for part in filled

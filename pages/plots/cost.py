@@ -1,8 +1,8 @@
 """Cost against quality: where stable and candidate stand, and which way the release moves.
 
 Boundary: no I/O, no markup: places are percentages of a plot's width and height.
-Invariants: both axes begin at zero, so that a small saving looks small; down and left is better; a release without a
-stable has one point and no arrow.
+Invariants: both axes begin at zero, so that a small saving looks small; left is cheaper; a release without a stable has
+one point and no arrow.
 Source: pages.md; release-algorithm R4 (cost and quality are judged together).
 """
 
@@ -28,19 +28,25 @@ class Point(NamedTuple):
 
 
 class Move(NamedTuple):
-    """The overall error rate of one pack against cost, before and after."""
+    """An overall rate of one pack, in `unit`, against cost, before and after; `better`: lower or higher rates."""
 
     pack: str
     metric: str
     across: Axis
     upwards: Axis
     points: tuple[Point, ...]
+    unit: str
+    better: str
 
 
 def moves(score: ScoreReport, timing: TimingReport) -> tuple[Move, ...]:
-    """One plot a pack whose overall WER was measured against the stable."""
-    wanted = [one for one in score.comparisons if one.metric == "wer" and one.slice == "overall"]
-    return tuple(_move(one, timing) for one in wanted if one.baseline == "stable" and one.candidate.rate is not None)
+    """One plot a pack with an overall rate against the stable: WER, or where it is not asked the policy's first."""
+    packs: dict[str, list[Comparison]] = {}
+    for one in score.comparisons:
+        if one.slice == "overall" and one.baseline == "stable" and one.candidate.rate is not None:
+            packs.setdefault(one.pack, []).append(one)
+    wanted = [next((one for one in found if one.metric == "wer"), found[0]) for found in packs.values()]
+    return tuple(_move(one, timing) for one in wanted)
 
 
 def _move(one: Comparison, timing: TimingReport) -> Move:
@@ -63,4 +69,4 @@ def _move(one: Comparison, timing: TimingReport) -> Move:
         )
         for arm, cost, rate in known
     )
-    return Move(plain(one.pack), label.label, across, upwards, points)
+    return Move(plain(one.pack), label.label, across, upwards, points, label.unit, one.better)

@@ -107,6 +107,7 @@ def latencies(timing: TimingReport | None, replay: ReplayReport | None, budget: 
         load = replay.warm
         wire = (
             Measured("first partial", None, load.first_partial_ms),
+            Measured("first audio", None, load.first_audio_ms),
             Measured("final", None, load.final_ms),
             Measured("queue", None, load.queue_ms),
         )
@@ -117,12 +118,15 @@ def latencies(timing: TimingReport | None, replay: ReplayReport | None, budget: 
 
 def offline(timing: TimingReport, budget: ServingGate | None) -> tuple[Measured, ...]:
     """The figures of a timing report, with their budgets of p95 where a policy is given."""
-    first, stable, final = (
-        (budget.first_partial_p95_ms, budget.first_stable_p95_ms, budget.final_p95_ms) if budget else (None,) * 3
+    first, stable, audio, final = (
+        (budget.first_partial_p95_ms, budget.first_stable_p95_ms, budget.first_audio_p95_ms, budget.final_p95_ms)
+        if budget
+        else (None,) * 4
     )
     return (
         Measured("first partial", timing.stable_first_partial_ms, timing.first_partial_ms, first),
         Measured("first stable", timing.stable_first_stable_ms, timing.first_stable_ms, stable),
+        Measured("first audio", timing.stable_first_audio_ms, timing.first_audio_ms, audio),
         Measured("final", timing.stable_final_ms, timing.final_ms, final),
         Measured("endpoint", timing.stable_endpoint_ms, timing.endpoint_ms),
     )

@@ -314,7 +314,7 @@ def test_calibration_has_no_mark_for_an_empty_bin() -> None:
     assert len(first.arms[0].bins) == 9
     sizes = [one.radius for one in first.arms[1].bins]
     assert sizes == sorted(sizes)
-    assert first.arms[1].bins[-1].title == "candidate: confidence 96%, heard exactly 92%, 486 utterances"
+    assert first.arms[1].bins[-1].title == "candidate: confidence 96%, exactly right 92%, 486 utterances"
     assert reliabilities((), score.stable_calibration) == ()
 
 
