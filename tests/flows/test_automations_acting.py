@@ -60,7 +60,7 @@ events.canary_settled("third", "v2")
 EventsWorker.instance().drain()
 """
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 class Pager:
@@ -233,7 +233,7 @@ def test_a_budget_that_burns_fast_opens_an_incident(story: Story) -> None:
     (run,) = until(lambda: story.automated("incident/incident", FAMILY))
     assert run.parameters == {"family": FAMILY, "since_minutes": 60, "update_open": True}
     (incident,) = until(lambda: [one for one in incidents(story.context) if one.family == FAMILY])
-    assert (story.family.home / "incidents" / incident.incident / "packet.md").is_file()
+    until((story.family.home / "incidents" / incident.incident / "packet.md").is_file)
     watched = [
         run for run in story.runs("burn-watch/burn-watch") if run.state_type and run.state_type.value == "FAILED"
     ]
@@ -312,3 +312,8 @@ def test_applying_follows_the_file_and_nothing_else(story: Story) -> None:
         assert states == dict.fromkeys(names[:2], "active") | {names[2]: "changed", names[3]: "not applied"}
     again = soundcheck(story.root, "automations", "apply")
     assert (again.returncode, "drift-page         created" in again.stdout) == (0, True)
+    said = soundcheck(story.root, "automations", "list")
+    assert said.returncode == 1  # one is paused
+    assert "budget-burns       paused " in said.stdout
+    assert "runs incident/incident, calls soundcheck-page" in said.stdout
+    assert "runs drift/drift, calls nobody" in said.stdout

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,6 +46,47 @@ def test_telemetry_that_cannot_be_read_fails_the_flow(monkeypatch: pytest.Monkey
 
     ended = run(monkeypatch, opened)
     assert (ended.type.value, ended.message) == ("FAILED", "a telemetry segment cannot be read")
+
+
+NOW = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
+OPEN = {
+    "none is there": ([], "opened"),
+    "one of this morning": ([{"opened_at": "2026-11-20T08:00:00Z"}], "looked at again"),
+    "it is closed": ([{"opened_at": "2026-11-20T08:00:00Z", "state": "closed"}], "opened"),
+    "it is of another family": ([{"opened_at": "2026-11-20T08:00:00Z", "family": "asr-en"}], "opened"),
+    "it was forgotten": ([{"opened_at": "2026-11-18T08:00:00Z"}], "opened"),
+    "a closed one is newer": (
+        [{"opened_at": "2026-11-20T14:00:00Z", "state": "closed"}, {"opened_at": "2026-11-20T08:00:00Z"}],
+        "looked at again",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPEN)
+@pytest.mark.parametrize("update_open", [True, False])
+def test_an_automation_looks_at_the_open_incident_again(
+    monkeypatch: pytest.MonkeyPatch, name: str, update_open: bool
+) -> None:
+    changes, said = OPEN[name]
+    known = [example().model_copy(update={"family": FAMILY, **change}) for change in changes]
+    done: list[str] = []
+
+    def opens(_context: Any, family: str, *, since_s: float) -> Any:
+        assert (family, since_s) == (FAMILY, 3600.0)
+        done.append("opened")
+        return SimpleNamespace(incident=example())
+
+    def updates(_context: Any, incident: str) -> Any:
+        assert incident == known[-1].incident
+        done.append("looked at again")
+        return SimpleNamespace(incident=example())
+
+    monkeypatch.setattr(tasks, "incidents", lambda _context: known)
+    monkeypatch.setattr(tasks, "open_incident", opens)
+    monkeypatch.setattr(tasks, "update", updates)
+    monkeypatch.setattr(tasks, "create_markdown_artifact", lambda **_: None)
+    tasks.opened.fn(SimpleNamespace(now=lambda: NOW), FAMILY, 3600.0, update_open)
+    assert done == [said if update_open else "opened"]
 
 
 def test_it_is_deployed_and_never_scheduled() -> None:
