@@ -10,14 +10,17 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from contracts.digest import Digest
-from contracts.document import Document
+from contracts.document import Document, later
 from contracts.reports import Baseline
 
 Decision = Literal["promote", "hold", "reject"]
 
 
 class Evidence(Document):
-    """All that an approver is shown, by digest. `rollback_target` is None for a first release."""
+    """All that an approver is shown, by digest. `rollback_target` is None for a first release.
+
+    `incident_changes`: what closed incidents left behind and this release carries, incident -> digest of the change.
+    """
 
     KIND: ClassVar[str] = "evidence"
 
@@ -33,6 +36,7 @@ class Evidence(Document):
     policy: Digest
     previous_policy: Digest | None
     rollback_target: Digest | None
+    incident_changes: dict[str, Digest] = later({})
 
 
 class SignedWaiver(Document):

@@ -27,6 +27,7 @@ from contracts.verdict import Value, Verdict
 from operations import keys
 from operations.context import Context, log, once, put
 from operations.gate import Stopped, previous_policy
+from operations.incident_change import carried
 from operations.waive import holding
 from registry.approvals import judge_decisions, read_approval
 from registry.documents import get_document
@@ -51,6 +52,7 @@ def evidence(
         policy=captured["policy"],
         previous_policy=previous_policy(context, family),
         rollback_target=context.ledger(family).state().current,
+        incident_changes=carried(context, family, captured["release"]),
     )
 
     def body() -> tuple[dict[str, Digest], dict[str, JsonValue]]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from contracts.digest import Digest
 from contracts.errors import WrongCall
 from contracts.incident import Added, Closure, Incident, Regression
 from contracts.policy import CanaryMetric
@@ -85,6 +86,16 @@ def carriers(context: Context, family: str, release: str = "") -> dict[str, str]
         )
         for event in events
         if event.step == STEP and event.data.get("state") == "closed"
+    }
+
+
+def carried(context: Context, family: str, release: str) -> dict[str, Digest]:
+    """The changes of closed incidents that this release is the first to carry: incident -> digest of the change."""
+    mine = {name for name, carrier in carriers(context, family, release).items() if carrier == release}
+    return {
+        str(event.data["incident"]): event.outputs["incident_change"]
+        for event in context.ledger(family).events()
+        if event.step == STEP and event.data.get("incident") in mine and "incident_change" in event.outputs
     }
 
 

@@ -31,6 +31,7 @@ from contracts.train_manifest import TrainManifest
 from operations import pointer
 from operations.approve import waiting_evidence
 from operations.context import Context
+from operations.incident import find
 from operations.restore import mirror_differences
 from pages.view import HistoryRow, Outcome, ReleaseView, StatusView
 from registry.documents import get_document
@@ -52,6 +53,7 @@ def release_view(context: Context, family: str, release: str, links: dict[str, s
     timing = document(TimingReport, "score", "timing_report")
     approvals = [event for event in events if event.step == "approve"]
     bundle = done["package"].outputs["bundle"] if "package" in done else None
+    evidence = document(Evidence, "request_approval", "evidence")
     stable = done["score"].inputs.get("stable") if "score" in done else None
     state = context.ledger(family).state()
     outcome, stopped_at = _outcome(events, done, approvals)
@@ -73,10 +75,11 @@ def release_view(context: Context, family: str, release: str, links: dict[str, s
         gate=gate,
         replay=document(ReplayReport, "stage", "replay_report"),
         canary=document(CanaryReport, "canary", "canary_report"),
-        evidence=document(Evidence, "request_approval", "evidence"),
+        evidence=evidence,
         timeline=get_document(context.store, StreamTimeline, timing.timeline) if timing and timing.timeline else None,
         approvals=tuple(get_document(context.store, Approval, event.outputs["approval"]) for event in approvals),
         events=events,
+        incidents=tuple(find(context, name) for name in (evidence.incident_changes if evidence else ())),
         policy_changes=gate.policy_changes if gate else (),
         waivers=tuple(get_document(context.store, SignedWaiver, digest) for digest in (gate.waivers if gate else ())),
         stable_version=state.packaged.get(stable) if stable else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 
@@ -19,7 +20,9 @@ from contracts.incident import (
     Saturation,
     SliceImpact,
 )
+from pages import approval, release
 from pages.incident import grids, headline, listing, markdown, render
+from tests.pages.release_examples import promoted
 
 STABLE = "ab" * 32
 EVIL = "<script>alert(1)</script> | `x` \u202e"
@@ -110,6 +113,17 @@ def test_text_is_inert(field: str) -> None:
     assert "<script>" not in text
     assert "\u202e" not in page + text
     assert "none: closed" in page
+
+
+def test_a_release_says_what_incidents_left_behind_and_that_is_inert() -> None:
+    added = Closure(at="2026-11-20T15:00:00Z", added="gate", note=EVIL, file="change/x", change="cd" * 32)
+    view = dataclasses.replace(promoted(), incidents=(example(closed=added, state="closed"),))
+    page, form = release.render(view), approval.markdown(view)
+    for said in (page, form):
+        assert "20261120-140231-3f9a0c11: gate, " in said
+        assert "<script>alert" not in said
+    assert "### What incidents left behind" in form
+    assert "What incidents left behind" not in approval.markdown(promoted())
 
 
 def test_a_family_without_traffic_has_a_packet() -> None:
