@@ -88,8 +88,13 @@ def beyond_limit(comparison: Comparison) -> str:
 
 
 def canary_scale(metric: str, plan: CanaryPlan | None) -> Scale:
-    """How a metric of the judge is written: a quantile's rate is the share of requests over its budget (U7)."""
+    """How a metric of the judge is written: a quantile's rate is the share of requests over its budget (U7).
+
+    Errors of labelled probes are shares of what was asked, whatever the policy calls them.
+    """
     rule = plan.metrics.get(metric) if plan else None
+    if rule and (rule.numerator, rule.denominator) == ("errors", "words"):
+        return PERCENT._replace(label=scale(metric).label)
     if rule is None or rule.kind != "quantile":
         return scale(metric)
     name = plain(metric).removesuffix("_ms").replace("_", " ")

@@ -8,10 +8,11 @@ from typing import get_args
 
 import pytest
 
-from contracts.policy import MetricName, Task
+from contracts.policy import CanaryMetric, MetricName, Task
 from contracts.reports import SafetyCheck
 from evalpacks.metrics import METRICS
 from pages import reading, steps, terminal
+from pages.comparing import canary_scale
 from pages.figures import scale
 from pages.release import render
 from pages.view import ReleaseView
@@ -43,7 +44,9 @@ def of_task(task: Task) -> ReleaseView:
     worded = task in ("synthesis", "dialogue")
     spoken = task in ("synthesis", "dialogue")
     compared = tuple(one.model_copy(update={"metric": METRIC[task]}) for one in view.score.comparisons)
-    wordless = {} if worded else {"words": {}, "stable_words": {}, "classes": {}, "stable_classes": {}}
+    wordless: dict[str, object] = (
+        {} if worded else {"words": {}, "stable_words": {}, "classes": {}, "stable_classes": {}}
+    )
     first = {"first_audio_ms": quantiles(180.0), "underrun_share": 0.025} if spoken else {}
     gone = {"first_partial_ms": None, "first_stable_ms": None, "endpoint_ms": None}
     gone |= {f"stable_{name}": None for name in gone}
@@ -56,7 +59,7 @@ def of_task(task: Task) -> ReleaseView:
         policy=view.policy.model_copy(update={"task": task}),
         score=score,
         timing=timing,
-        replay=view.replay.model_copy(update={"warm": load}),
+        replay=view.replay.model_copy(update={"warm": load, "cold_first_partial_ms": 311.0 if spoken else None}),
         safety=view.safety.model_copy(update=safety),
         timeline=None,
     )
@@ -111,6 +114,14 @@ def test_a_safety_report_without_anything_planted_says_so() -> None:
     assert view.safety
     empty = dataclasses.replace(view, safety=view.safety.model_copy(update={"checks": ()}))
     assert reading.safety_row(empty).parts == ("nothing was planted",)
+
+
+def test_shares_of_wrong_probes_are_shown_in_per_cent() -> None:
+    plan = examples.promoted().policy.canary
+    wrong = CanaryMetric(kind="ratio", numerator="errors", denominator="words")
+    plan = plan.model_copy(update={"metrics": {**plan.metrics, "wrong_clips": wrong}})
+    assert canary_scale("wrong_clips", plan).label == "wrong clips"
+    assert canary_scale("wrong_clips", plan).value(0.031) == "3.1%"
 
 
 @pytest.mark.parametrize("task", get_args(Task))
