@@ -52,6 +52,12 @@ class Definition(Part):
         return EventTrigger.model_validate({"type": "event", **self.trigger})
 
 
+class Entries(Part):
+    """automations.yaml as a whole; each entry is read by itself, so that an error names it."""
+
+    automations: tuple[dict[str, Any], ...]
+
+
 class Listed(NamedTuple):
     """An automation as it stands: of the file, of the server, or both; `calls` is the block that calls somebody."""
 
@@ -68,23 +74,33 @@ def definitions(root: Path) -> list[Definition]:
     if not path.is_file():
         raise NotFound("there is no automations.yaml", where=str(root), expected="a file beside prefect.yaml",
                        next_step="take it from the repository")  # fmt: skip
-    found = []
-    for entry in yaml.safe_load(path.read_text())["automations"]:
+    try:
+        entries = Entries.model_validate(yaml.safe_load(path.read_text())).automations
+    except (yaml.YAMLError, ValidationError) as error:
+        raise _unreadable("the file", str(error).splitlines()[0]) from None
+    found: dict[str, Definition] = {}
+    for entry in entries:
         name = str(entry.get("name", "an entry without a name"))
+        if name in found:
+            raise _unreadable(name, "a second entry of this name")
         try:
             definition = Definition.model_validate(entry)
             definition.trigger_on_server()
         except ValidationError as error:
             first = error.errors()[0]
-            raise WrongCall(
-                "an automation cannot be read",
-                where=f"{FILE}: {name}: {'.'.join(str(part) for part in first['loc'])}",
-                got=first["msg"],
-                expected="name, description, trigger, run and notify (docs/automations.md)",
-                next_step=f"correct {FILE}",
-            ) from None
-        found.append(definition)
-    return found
+            raise _unreadable(": ".join((name, *(str(part) for part in first["loc"]))), first["msg"]) from None
+        found[name] = definition
+    return list(found.values())
+
+
+def _unreadable(where: str, got: str) -> WrongCall:
+    return WrongCall(
+        "an automation cannot be read",
+        where=f"{FILE}: {where}",
+        got=got,
+        expected="entries of automations, each with name, description, trigger, run and notify (docs/automations.md)",
+        next_step=f"correct {FILE}, then soundcheck automations apply",
+    )
 
 
 def apply(client: SyncPrefectClient, root: Path) -> dict[str, Change]:

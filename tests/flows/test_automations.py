@@ -90,6 +90,22 @@ def test_a_wrong_entry_is_named(tmp_path: Path, name: str) -> None:
     assert got in str(raised.value.got)
 
 
+@pytest.mark.parametrize(
+    ("text", "where", "got"),
+    [
+        ("automations: [", "automations.yaml: the file", "while parsing"),
+        ("[]", "automations.yaml: the file", "1 validation error"),
+        ("automations: [one]", "automations.yaml: the file", "1 validation error"),
+        (yaml.safe_dump({"automations": [ENTRY, ENTRY]}), "automations.yaml: one", "a second entry of this name"),
+    ],
+)
+def test_a_file_that_is_none_is_said(tmp_path: Path, text: str, where: str, got: str) -> None:
+    (tmp_path / "automations.yaml").write_text(text)
+    with pytest.raises(WrongCall, match="an automation cannot be read") as raised:
+        automations.definitions(tmp_path)
+    assert (raised.value.where, str(raised.value.got)[: len(got)]) == (where, got)
+
+
 def test_without_the_file_the_next_step_is_said(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"there is no automations\.yaml"):
         automations.definitions(tmp_path)
