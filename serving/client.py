@@ -26,6 +26,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from contracts.errors import DependencyFailed, SoundcheckError
+from contracts.serving_api import ANY_VOICE
 
 TIMEOUT_S = 60.0
 GATEWAY_COMMAND = (sys.executable, "-m", "serving.gateway")
@@ -139,12 +140,53 @@ async def transcribe_async(
     return _heard(response, began)
 
 
+async def upload_async(
+    base_url: str,
+    route: str,
+    wav_bytes: bytes,
+    family: str,
+    key: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    client: httpx.AsyncClient,
+) -> httpx.Response:
+    """The answer of a route that a file is sent to; raises ApiFailure where it is refused."""
+    response = await client.post(f"{base_url}{route}", headers=_headers(key, headers), **_upload(wav_bytes, family))
+    if response.status_code != 200:
+        raise _failure(response.status_code, response.content)
+    return response
+
+
+@contextlib.asynccontextmanager
+async def open_speech(
+    base_url: str,
+    text: str,
+    family: str,
+    key: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    client: httpx.AsyncClient,
+) -> AsyncIterator[httpx.Response]:
+    """A text said as PCM, to be read as it comes; raises ApiFailure where it is refused."""
+    body = {"model": family, "input": text, "voice": ANY_VOICE, "response_format": "pcm"}
+    url = f"{base_url}/v1/audio/speech"
+    async with client.stream("POST", url, headers=_headers(key, headers), json=body) as response:
+        if response.status_code != 200:
+            raise _failure(response.status_code, await response.aread())
+        yield response
+
+
 @contextlib.asynccontextmanager
 async def open_stream(
-    base_url: str, family: str, key: str, headers: Mapping[str, str] | None = None
+    base_url: str,
+    family: str,
+    key: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    route: str = "/v1/audio/stream",
 ) -> AsyncIterator[ClientConnection]:
     """A WebSocket to the streaming API; raises ApiFailure where the handshake is refused."""
-    url = base_url.replace("http", "ws", 1) + f"/v1/audio/stream?model={family}"
+    url = base_url.replace("http", "ws", 1) + f"{route}?model={family}"
     try:
         websocket = await connect(
             url, additional_headers=_headers(key, headers), compression=None, proxy=None, max_size=None
@@ -191,10 +233,10 @@ async def stream_async(
 
     async with open_stream(base_url, family, key, headers) as websocket:
         await websocket.send(json.dumps(start))
-        ready = await _next(websocket)
+        ready = await next_message(websocket)
         sending = asyncio.create_task(send(websocket))
         try:
-            while (message := await _next(websocket))["type"] != "final":
+            while (message := await next_message(websocket))["type"] != "final":
                 if message["text"] and "partial" not in times:
                     times["partial"] = time.perf_counter()
                 partials.append(message)
@@ -214,17 +256,28 @@ async def stream_async(
     )
 
 
-async def _next(websocket: ClientConnection) -> dict[str, Any]:
+async def next_said(websocket: ClientConnection) -> dict[str, Any] | bytes:
+    """What the server says next, a message or a frame of audio; raises ApiFailure for an error, or nothing."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            message: dict[str, Any] = json.loads(await websocket.recv())
+            said = await websocket.recv()
     except ConnectionClosed as error:
         raise ApiFailure("internal", f"the stream was closed with {error.code}") from None
     except TimeoutError:
         raise ApiFailure("deadline", f"the server said nothing for {TIMEOUT_S:g} s") from None
+    if isinstance(said, bytes):
+        return said
+    message: dict[str, Any] = json.loads(said)
     if message["type"] == "error":
         raise ApiFailure(message["error"]["code"], message["error"]["message"])
     return message
+
+
+async def next_message(websocket: ClientConnection) -> dict[str, Any]:
+    """The next message of a server that sends no audio; raises what `next_said` raises."""
+    said = await next_said(websocket)
+    assert isinstance(said, dict)
+    return said
 
 
 def stream(

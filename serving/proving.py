@@ -1,10 +1,10 @@
-"""The golden proof on warm workers: each new worker process hears its bundle's own fixtures (B5, R6.1).
+"""The golden proof on warm workers: each new worker process is asked its bundle's own fixtures (B5, R6.1).
 
 So a rollback to a warm bundle need not start a process to prove it: the one that will answer users has been proved.
 
 Boundary: a family's workers and their bundles' folders; what was proved is announced by the gateway
 (serving/presence.py, /v1/status).
-Invariants: a proof is of one process: it ends with it, and its successor is proved anew; fixtures are heard in the
+Invariants: a proof is of one process: it ends with it, and its successor is proved anew; fixtures are asked in the
 batch class, behind what users wait for; a worker that could not be asked is asked again later; no text is kept.
 """
 
@@ -15,20 +15,16 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from contracts.bundle import Golden, GoldenAnswer
 from contracts.digest import Digest, short
 from contracts.errors import SoundcheckError
-from contracts.feature_contract import FeatureContract
 from registry.tombstones import noted
-from serving.audio import decode
-from serving.golden import Proof, compare, read_golden
+from serving.direct import answer
+from serving.golden import Proof, compare, prompts, read_golden
 from serving.link import ServingFailure, WorkerGone
 from serving.pool import Worker
 from serving.router import Family
-from speech.runtimes import Samples
 
 log = logging.getLogger(__name__)
 
@@ -117,17 +113,8 @@ async def _hear(worker: Worker) -> Proof:
     """What the worker says to each fixture, compared."""
     bundle = worker.bundle
     assert bundle is not None
-    golden, clips = await asyncio.to_thread(_fixtures, bundle.folder, bundle.contract)
+    golden = await asyncio.to_thread(read_golden, bundle.folder)
     with worker.hold():
-        heard = [
-            GoldenAnswer((await worker.transcribe(clip, deadline_s=DEADLINE_S, priority="batch")).text)
-            for clip in clips
-        ]
-    proof = await asyncio.to_thread(compare, golden, heard)
+        said = [await answer(worker, bundle, prompt, DEADLINE_S) for prompt in prompts(golden, bundle.folder)]
+    proof = await asyncio.to_thread(compare, golden, said)
     return proof._replace(erased=len(noted(bundle.folder)))
-
-
-def _fixtures(folder: Path, contract: FeatureContract) -> tuple[Golden, list[Samples]]:
-    golden = read_golden(folder)
-    paths = [folder / "golden" / fixture.audio for fixture in golden.fixtures]
-    return golden, [decode(path.read_bytes(), contract).samples for path in paths]

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from contracts.bundle import Golden, GoldenFixture
@@ -14,8 +15,10 @@ from contracts.digest import Digest
 from registry.bundle import assemble, freeze
 from serving.client import RunningGateway
 from serving.presence import followers, wait_for_version
+from speech.sketch import sketch
 from tests.serving.conftest import Home, StartGateway, silence, wav
 from tests.serving.test_switching import eventually
+from tests.serving.tiny_tasks import VOICE_RATE_HZ, TinyEmbedder, tone
 
 FAMILY = "proved"
 
@@ -79,3 +82,36 @@ def test_a_bundle_without_fixtures_is_served_unproved(gateway: RunningGateway, h
     assert set(said) == {proven}
     workers = gateway.status()["families"][FAMILY]["workers"]
     assert (workers[bundle]["state"], set(workers)) == ("ready", {bundle, proven})
+
+
+FIXTURES: dict[str, GoldenFixture] = {
+    "synthesis": GoldenFixture(
+        fixture_id="f", audio="", text="", prompt="one two. three.",
+        vector=sketch(np.concatenate([tone(0, 2), tone(1, 1)]), VOICE_RATE_HZ),
+    ),
+    "embedding": GoldenFixture(
+        fixture_id="f", audio="f.wav", text="", label="levels-1",
+        vector=tuple(float(value) for value in TinyEmbedder().embed(silence(1.0))),
+    ),
+    "classification": GoldenFixture(fixture_id="f", audio="f.wav", text="", label="quiet", vector=(0.25, 0.75)),
+    "dialogue": GoldenFixture(
+        fixture_id="f", audio="f.wav", text="good morning\nmorning. good. for acme.", label="doc-1,doc-2",
+        slices={"tenant": "acme"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", sorted(FIXTURES))
+def test_workers_of_every_task_are_proved(home: Home, start_tiny: StartGateway, task: str) -> None:
+    folder = home.folder(f"golden-{task}", "good morning", task=task)
+    (folder / "golden").mkdir()
+    (folder / "golden" / "f.wav").write_bytes(wav(silence(1.0)))
+    right = FIXTURES[task]
+    wrong = right.model_copy(update={"fixture_id": "wrong", "label": right.label + "x"})
+    golden = Golden(max_word_edits=0, max_distance=1e-4, fixtures=(right, wrong))
+    (folder / "golden" / "golden.json").write_bytes(golden.canonical())
+    bundle = freeze(home.store, folder, assemble(folder, family=task, version="1"))
+    home.point(task, bundle)
+    with start_tiny(home.root, families=[task], options=("--poll-s", "0.05")) as gateway:
+        said = eventually(lambda: gateway.status()["families"][task]["proved"].get(bundle))
+    assert (said["equal"], said["expected"]) == (1, 2)
