@@ -24,11 +24,11 @@ _TOKEN = re.compile(r"[a-z0-9]+")
 _GRAM = 3
 STOP_WORDS = frozenset({
     "a", "about", "am", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "could", "did", "do",
-    "does", "for", "from", "had", "has", "have", "how", "i", "if", "in", "into", "is", "it", "its", "just", "may",
-    "me", "might", "must", "my", "of", "on", "or", "our", "out", "please", "shall", "she", "should", "so", "some",
-    "tell", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "to", "up",
-    "us", "was", "we", "were", "what", "when", "where", "which", "who", "whom", "whose", "why", "will", "with",
-    "would", "you", "your",
+    "does", "for", "from", "had", "has", "have", "how", "i", "if", "in", "into", "is", "it", "its", "just", "many",
+    "may", "me", "might", "much", "must", "my", "of", "on", "or", "our", "out", "please", "shall", "she", "should",
+    "so", "some", "tell", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those",
+    "to", "up", "us", "was", "we", "were", "what", "when", "where", "which", "who", "whom", "whose", "why", "will",
+    "with", "would", "you", "your",
 })  # fmt: skip
 """Words that say nothing of what a question is about."""
 
