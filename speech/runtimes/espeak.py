@@ -2,10 +2,9 @@
 
 Boundary: reads the payload folder when it is loaded and nothing afterwards; speaks with the espeak-ng library that the
 wheel espeakng-loader carries (its version is in the runtime lock, its data is not in the payload).
-Invariants: one library a process, whose state is global, so one call at a time whoever speaks; settings go with each
-call, so several voices of a process do not disturb each other. The same text gives the same speech but for the
-library's own state (what was said before moves a sound's start by under a millisecond). A text is cut into pieces only
-between words, no word is dropped, and what stands in the lexicon is written out before anything is cut.
+Invariants: the same text gives the same samples, whatever was said before or is being said beside it
+(speech/espeak_library.py). A text is cut into pieces only between words, no word is dropped, and what stands in the
+lexicon is written out before anything is cut.
 Source: espeak-ng's speak_lib.h; OpenAI's speech API for the bound on a text.
 
 Files of the payload
@@ -17,9 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,8 +25,8 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError
 
 from contracts.document import Part
 from contracts.errors import Refused, SoundcheckError
+from speech.espeak_library import FreshLibrary, fresh_library
 from speech.runtimes import Samples
-from speech.synthesis import Spoken, Synthesizer
 
 Splitter = Literal["text", "sentences", "clauses"]
 """Where a text is cut into pieces that are spoken one by one: nowhere, after sentences, after every mark."""
@@ -40,8 +37,6 @@ _ENDS: dict[Splitter, re.Pattern[str] | None] = {
     "clauses": re.compile(r"(?<=[.!?…,;:])[\"')\]]*\s+"),
 }
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
-
-_one_at_a_time = threading.Lock()
 
 
 class VoiceSettings(Part):
@@ -104,28 +99,19 @@ class EspeakVoice:
 
     def _spoken(self, pieces: list[str]) -> Iterator[Samples]:
         pause = np.zeros(round(self.settings.pause_s * self.sample_rate_hz), np.float32)
-        for number, piece in enumerate(pieces, 1):
-            samples = self._say(piece)
-            yield samples if number == len(pieces) else np.concatenate([samples, pause])
+        with fresh_library(self.settings.voice) as library:
+            for number, piece in enumerate(pieces, 1):
+                samples = self._say(library, piece)
+                yield samples if number == len(pieces) else np.concatenate([samples, pause])
 
-    def _say(self, piece: str) -> Samples:
+    def _say(self, library: FreshLibrary, piece: str) -> Samples:
         import soxr
 
         settings = self.settings
-        with _one_at_a_time:
-            library = _library()
-            spoken = library.say(piece, voice=settings.voice, rate_wpm=settings.rate_wpm, pitch=settings.pitch)
+        spoken = library.say(piece, voice=settings.voice, rate_wpm=settings.rate_wpm, pitch=settings.pitch)
         samples = soxr.resample(spoken.samples, library.sample_rate_hz, self.sample_rate_hz, quality="HQ")
         limited: Samples = np.clip(samples * self._gain, -1.0, 1.0).astype(np.float32)
         return limited
-
-
-class _Library(Synthesizer):
-    """The library of this process; it has one callback, and another synthesizer may have set its own since."""
-
-    def say(self, text: str, *, voice: str, rate_wpm: int = 175, pitch: int = 50, seed: int = 0) -> Spoken:
-        self._library.espeak_SetSynthCallback(self._callback)
-        return super().say(text, voice=voice, rate_wpm=rate_wpm, pitch=pitch, seed=seed)
 
 
 def load(payload: Path, *, threads: int = 1) -> EspeakVoice:  # noqa: ARG001  (the library has no threads)
@@ -133,18 +119,14 @@ def load(payload: Path, *, threads: int = 1) -> EspeakVoice:  # noqa: ARG001  (t
     try:
         settings = VoiceSettings.model_validate_json((payload / "voice.json").read_bytes())
         voice = EspeakVoice(settings, _lexicon(payload / "lexicon.json"))
-        voice._say("a")
+        with fresh_library(settings.voice):
+            pass
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         raise _refused(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     except (OSError, ValueError, SoundcheckError) as error:
         raise _refused(str(error).split("\n")[0] or type(error).__name__) from None
     return voice
-
-
-@lru_cache(maxsize=1)
-def _library() -> _Library:
-    return _Library()
 
 
 def _lexicon(path: Path) -> dict[str, str]:
