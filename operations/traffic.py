@@ -6,6 +6,7 @@ Invariants: a probe sends counts afterwards, never text (R7.8).
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -17,7 +18,9 @@ from operations.packs import required_packs
 from operations.stack import addresses
 
 if TYPE_CHECKING:
-    from serving.traffic import Habits
+    from contracts.policy import Task
+    from serving.asking import Asked
+    from serving.traffic import CountProbe, Habits, Utterance
 
 
 def count_errors(normalizer: str) -> Any:
@@ -30,6 +33,23 @@ def count_errors(normalizer: str) -> Any:
         return word_edits(said, normalize(hypothesis, normalizer)), len(said.split())
 
     return count
+
+
+def _class_errors(utterance: Utterance, asked: Asked) -> tuple[int, int]:
+    """A wrong class, of one clip."""
+    return int(asked.answer.label != utterance.row["label"]), 1
+
+
+def _turn_errors(utterance: Utterance, asked: Asked) -> tuple[int, int]:
+    """A turn that did not do its task, of one."""
+    from evalpacks.metrics.dialogue import ANSWER, succeeds
+
+    _, _, reply = asked.answer.text.partition("\n")
+    return int(not succeeds(json.loads(utterance.row[ANSWER]), reply, asked.answer.label)), 1
+
+
+COUNTED: dict[Task, CountProbe] = {"classification": _class_errors, "dialogue": _turn_errors}
+"""Tasks besides transcription whose clients can tell what a labelled probe came to."""
 
 
 def play(
@@ -70,7 +90,9 @@ def play(
         probe=probes,
         cadence=cadence,
         seed=seed,
+        task=policy.task,
         count_errors=count_errors(policy.normalizer),
+        count_probe=COUNTED.get(policy.task),
         stop=stop,
         on_progress=lambda made, done: context.progress(
             f"traffic, % of time ({made:,} requests)", int(100 * done), 100

@@ -4,11 +4,12 @@ Boundary: sessions.py says who visits and what they do, playing.py does it over 
 Source: release-algorithm R7, R7.8; coverage rows 23 and 50.
 """
 
-from serving.traffic.playing import play
+from serving.traffic.playing import CountProbe, play
 from serving.traffic.sessions import Habits, Session, Turn, Utterance, habits_of, sessions, utterances_of
 from serving.traffic.summary import TrafficSummary, quantiles
 
 __all__ = [
+    "CountProbe",
     "Habits",
     "Session",
     "TrafficSummary",

@@ -23,7 +23,9 @@ import httpx
 from websockets.exceptions import WebSocketException
 
 from contracts.errors import WrongCall
+from contracts.policy import Task
 from contracts.telemetry import PROBE_LABELS
+from serving.asking import Asked, Asker, Door, asker
 from serving.client import TIMEOUT_S, ApiFailure, Heard, Streamed, open_stream, stream_async, transcribe_async
 from serving.traffic.sessions import Habits, Plant, Session, Turn, Utterance, lateness_s, sessions, utterances_of
 from serving.traffic.summary import TrafficSummary, quantiles
@@ -39,8 +41,14 @@ BUSY = ("overloaded", "rate_limited", "no_stable", "withdrawn")
 FIRST_PAUSE_S = 0.2
 FRAME_MS = 100
 
+LEAVE_WITHIN_S = 1.0
+"""Of the time in which a client leaves that hears no transcripts; a turn says how much of it."""
+
 CountErrors = Callable[[str, str], tuple[int, int]]
 """(reference, hypothesis) -> (word errors, reference words)."""
+
+CountProbe = Callable[[Utterance, Asked], tuple[int, int] | None]
+"""What a labelled probe of any task came to: (errors, units); None where a client cannot tell."""
 
 
 @lru_cache(maxsize=256)
@@ -63,6 +71,9 @@ def _audio(path: Path, plants: tuple[Plant, ...]) -> tuple[bytes, bytes, int]:
     return content, samples.astype("<i2").tobytes(), int(rate_hz)
 
 
+Outcome = Heard | Streamed | Asked
+
+
 class _Player:
     """The state of one run."""
 
@@ -72,7 +83,9 @@ class _Player:
         family: str,
         api_key: str,
         *,
-        count_errors: CountErrors,
+        task: Task,
+        count_errors: CountErrors | None,
+        count_probe: CountProbe | None,
         cadence: float,
         probe: bool,
         habits: Habits,
@@ -81,13 +94,17 @@ class _Player:
         self._base_url = base_url
         self._family = family
         self._key = api_key
+        self._asker = asker(task) if task != "transcription" else None
+        self._door = Door(base_url, family, api_key)
         self._count_errors = count_errors
+        self._count_probe = count_probe
         self._cadence = cadence
         self._probe = probe
         self._habits = habits
         self._latency: list[float] = []
         self._final: list[float] = []
         self._partial: list[float] = []
+        self._audio: list[float] = []
         self._failures: Counter[str] = Counter()
         self._bundles: Counter[str] = Counter()
         self._told: Counter[str] = Counter()
@@ -113,12 +130,12 @@ class _Player:
             if heard is None:
                 self.summary.left += 1
                 continue
-            named = heard.bundles if isinstance(heard, Streamed) else {heard.bundle}
+            named = {heard.bundle} if isinstance(heard, Heard) else heard.bundles
             seen.setdefault(heard.route_version, set()).update(named)
             self._keep(turn, heard)
         self.summary.mixed_sessions += any(len(bundles) > 1 for bundles in seen.values())
 
-    async def _patiently(self, session: Session, turn: Turn) -> Heard | Streamed | None:
+    async def _patiently(self, session: Session, turn: Turn) -> Outcome | None:
         """One turn, made again while the server says that it is busy and the client's patience lasts."""
         for attempt in range(self._habits.retries + 1):
             try:
@@ -130,17 +147,19 @@ class _Player:
             await asyncio.sleep(FIRST_PAUSE_S * 2**attempt)
         return None
 
-    async def _turn(self, session: Session, turn: Turn) -> Heard | Streamed | None:
+    async def _turn(self, session: Session, turn: Turn) -> Outcome | None:
         """What was heard; None where the client left before the end."""
         headers = {
             "X-Soundcheck-Session": session.session_id,
-            "X-Soundcheck-Tenant": session.tenant,
+            "X-Soundcheck-Tenant": turn.utterance.prompt.tenant or session.tenant,
             "X-Soundcheck-Device": session.device,
             "X-Soundcheck-Codec": session.codec,
             "X-Soundcheck-Probe": "yes" if self._probe else "no",
         }
         if session.language:
             headers["X-Soundcheck-Language"] = session.language
+        if self._asker is not None:
+            return await self._other_task(self._asker, turn, headers)
         content, pcm, rate_hz = _audio(turn.utterance.path, session.plants)
         if not turn.as_stream:
             return await transcribe_async(self._base_url, content, self._family, self._key, headers, client=self.http)
@@ -154,6 +173,19 @@ class _Player:
             late_s=late,
         )  # fmt: skip
 
+    async def _other_task(self, asker: Asker, turn: Turn, headers: Mapping[str, str]) -> Asked | None:
+        """Ask a family that does not transcribe; None where the client left before the end."""
+        prompt = turn.utterance.prompt
+        if not (turn.as_stream and asker.streams):
+            return await asker.ask(self._door, prompt, headers, client=self.http)
+        self.summary.streams += 1
+        leaves_s = None if turn.leaves_at is None else turn.leaves_at * LEAVE_WITHIN_S
+        try:
+            async with asyncio.timeout(leaves_s):
+                return await asker.stream(self._door, prompt, headers, cadence=self._cadence)
+        except TimeoutError:
+            return None
+
     async def _leave(self, headers: Mapping[str, str], pcm: bytes, rate_hz: int) -> None:
         """Begin a stream and be gone, without a word."""
         step = max(rate_hz * FRAME_MS // 1000, 1) * 2
@@ -164,27 +196,39 @@ class _Player:
                 await asyncio.sleep(FRAME_MS / 1000 / self._cadence if self._cadence else 0)
             websocket.transport.abort()
 
-    def _keep(self, turn: Turn, heard: Heard | Streamed) -> None:
+    def _keep(self, turn: Turn, heard: Outcome) -> None:
         self.summary.answered += 1
         self._bundles[heard.bundle] += 1
+        self._time(turn, heard)
+        starved = isinstance(heard, Asked) and bool(heard.starved)
+        self.summary.starved += starved
+        for kind in (*turn.events, *(("underrun",) if starved else ())):
+            self._told[kind] += 1
+            self._tell_later({"request_id": heard.request_id, "kind": kind})
+        if self._probe and (counted := self._counted(turn.utterance, heard)) is not None:
+            self._tell_later(self._probed(turn.utterance, heard.request_id, *counted))
+
+    def _time(self, turn: Turn, heard: Outcome) -> None:
         if isinstance(heard, Streamed):
             self._final.append(heard.final_ms)
             if heard.first_partial_ms is not None:
                 self._partial.append(heard.first_partial_ms)
-        else:
-            self._latency.append(heard.latency_ms)
-        for kind in turn.events:
-            self._told[kind] += 1
-            self._tell_later({"request_id": heard.request_id, "kind": kind})
-        if self._probe:
-            self._tell_later(self._probed(turn.utterance, heard))
+            return
+        streamed = isinstance(heard, Asked) and self._asker is not None and turn.as_stream and self._asker.streams
+        (self._final if streamed else self._latency).append(heard.latency_ms)
+        if isinstance(heard, Asked) and heard.first_ms is not None:
+            self._audio.append(heard.first_ms)
 
-    def _probed(self, utterance: Utterance, heard: Heard | Streamed) -> dict[str, object]:
-        errors, words = self._count_errors(utterance.text, heard.text)
+    def _counted(self, utterance: Utterance, heard: Outcome) -> tuple[int, int] | None:
+        if isinstance(heard, Asked):
+            return self._count_probe(utterance, heard) if self._count_probe else None
+        return self._count_errors(utterance.text, heard.text) if self._count_errors else None
+
+    def _probed(self, utterance: Utterance, request_id: str, errors: int, words: int) -> dict[str, object]:
         self.summary.errors += errors
         self.summary.words += words
         return {
-            "request_id": heard.request_id,
+            "request_id": request_id,
             "kind": "probe",
             "errors": errors,
             "words": words,
@@ -216,6 +260,7 @@ class _Player:
         self.summary.http_latency_ms = quantiles(self._latency)
         self.summary.stream_final_ms = quantiles(self._final)
         self.summary.first_partial_ms = quantiles(self._partial)
+        self.summary.first_audio_ms = quantiles(self._audio)
         return self.summary
 
 
@@ -295,7 +340,9 @@ def play(
     utterances: pandas.DataFrame,
     root: Path,
     api_key: str,
-    count_errors: CountErrors,
+    task: Task = "transcription",
+    count_errors: CountErrors | None = None,
+    count_probe: CountProbe | None = None,
     seconds: float | None = None,
     requests: int | None = None,
     concurrency: int = 4,
@@ -314,6 +361,9 @@ def play(
     Args:
         base_url: the gateway.
         utterances: a pack's utterances; `root` is the folder their paths are relative to.
+        task: what the family does.
+        count_errors, count_probe: how a labelled probe is counted, of transcripts and of any other task; without one,
+            no counts are told.
         concurrency: sessions at a time.
         rate_per_s: sessions begin at random (Poisson) at this rate instead, however many are under way.
         habits: what users and their networks do; nothing unusual if not given.
@@ -328,12 +378,17 @@ def play(
     if seconds is None and requests is None and stop is None:
         raise WrongCall("traffic has no end", expected="seconds, requests or a stop event")
     habits = habits or Habits()
+    if task != "transcription" and (habits.plants or habits.delay_ms):
+        raise WrongCall(
+            "these habits are of clients that send speech to be transcribed", got=task, expected="no plants, no delay"
+        )
     visits = sessions(utterances_of(utterances, root, labels), seed=seed, habits=habits)
 
     async def run() -> TrafficSummary:
         player = _Player(
-            base_url, family, api_key, count_errors=count_errors, cadence=cadence, probe=probe, habits=habits
-        )
+            base_url, family, api_key, task=task, count_errors=count_errors, count_probe=count_probe, cadence=cadence,
+            probe=probe, habits=habits,
+        )  # fmt: skip
         playing = _Run(player, visits, random.Random(seed + 1), _Bounds(seconds, requests, stop), on_progress)
         if rate_per_s is not None:
             await playing.arrivals(rate_per_s)

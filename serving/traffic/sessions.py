@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from contracts.errors import WrongCall
 from contracts.telemetry import PROBE_LABELS
+from speech.kinds import Prompt
 
 if TYPE_CHECKING:
     import pandas
@@ -31,11 +32,17 @@ PLANTS: tuple[Plant, ...] = ("silence", "wrong_rate")
 
 
 class Utterance(NamedTuple):
-    """One labelled recording of a pack."""
+    """One labelled utterance of a pack, a recording or a text to say; `row` is all that the pack says of it."""
 
     path: Path
     text: str
     labels: dict[str, str]
+    row: Mapping[str, Any] = {}
+
+    @property
+    def prompt(self) -> Prompt:
+        """What a model of any task is asked."""
+        return Prompt(self.path, self.text, str(self.row.get("tenant", "")))
 
 
 @dataclass(frozen=True)
@@ -94,9 +101,12 @@ def utterances_of(table: pandas.DataFrame, root: Path, labels: Sequence[str] = P
     if not len(table):
         raise WrongCall("there is nothing to play", where=str(root), expected="a pack with utterances")
     return [
-        Utterance(root / str(row["path"]), str(row["text"]), {label: str(row[label]) for label in present})
-        for row in table.to_dict("records")
+        _utterance(root, {str(name): value for name, value in row.items()}, present) for row in table.to_dict("records")
     ]
+
+
+def _utterance(root: Path, row: Mapping[str, Any], labels: Sequence[str]) -> Utterance:
+    return Utterance(root / str(row["path"]), str(row["text"]), {label: str(row[label]) for label in labels}, row)
 
 
 def sessions(utterances: Sequence[Utterance], *, seed: int, habits: Habits) -> Iterator[Session]:

@@ -19,7 +19,8 @@ class TrafficSummary:
     `failures` are by code; `retries` counts requests that were made again, `left` streams that their client dropped,
     `events` what clients told besides probes. `mixed_sessions` counts sessions whose answers within one version of the
     route table came from two bundles, and streams that named two; `bundles` counts answers; `errors`, `words` are sums
-    over labelled probes.
+    over labelled probes. Of what is spoken `first_audio_ms` runs to the first samples, and `starved` counts answers
+    whose playback would have paused.
     """
 
     requests: int = 0
@@ -37,6 +38,8 @@ class TrafficSummary:
     http_latency_ms: dict[str, float] = field(default_factory=dict)
     stream_final_ms: dict[str, float] = field(default_factory=dict)
     first_partial_ms: dict[str, float] = field(default_factory=dict)
+    first_audio_ms: dict[str, float] = field(default_factory=dict)
+    starved: int = 0
     duration_s: float = 0.0
 
 

@@ -11,12 +11,15 @@ import pandas as pd
 import pytest
 
 from contracts.errors import WrongCall
+from contracts.policy import Task
+from serving.asking import Asked, asker
 from serving.client import RunningGateway
 from serving.shadow import word_edits
 from serving.telemetry import read
-from serving.traffic import Habits, habits_of, play, quantiles, sessions, utterances_of
+from serving.traffic import Habits, Utterance, habits_of, play, quantiles, sessions, utterances_of
 from serving.traffic.sessions import lateness_s
-from tests.serving.conftest import Home, silence, wav
+from tests.serving.conftest import TASKS, Home, silence, wav
+from tests.serving.test_switching import eventually
 
 
 def count(reference: str, hypothesis: str) -> tuple[int, int]:
@@ -170,3 +173,44 @@ def test_law_the_network_of_a_turn_is_drawn_once(pack: tuple[Path, pd.DataFrame]
 def test_habits_that_nobody_has(given: dict[str, Any], said: str) -> None:
     with pytest.raises(WrongCall, match=said):
         habits_of(**given)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_families_of_every_task_are_played(
+    tasks: RunningGateway, home: Home, pack: tuple[Path, pd.DataFrame], task: Task
+) -> None:
+    root, utterances = pack
+    asked: list[Asked] = []
+
+    def counted(utterance: Utterance, answer: Asked) -> tuple[int, int]:
+        asked.append(answer)
+        return len(utterance.row["noise"]) % 2, 2
+
+    since = time.time()
+    summary = play(
+        tasks.base_url, family=task, task=task, utterances=utterances, root=root, api_key=home.key, requests=12,
+        concurrency=3, seed=3, count_probe=counted, cadence=0.0,
+    )  # fmt: skip
+    assert (summary.answered, summary.failures, summary.words) == (12, {}, 24)
+    assert len(asked) == 12
+    assert (summary.streams > 0) == asker(task).streams
+    spoken = task in ("synthesis", "dialogue")
+    assert bool(summary.first_audio_ms) == spoken
+
+    def told() -> list[pd.DataFrame]:
+        rows = read(home.root / "telemetry", task, since)
+        return [rows] if rows["words"].notna().sum() == 12 else []
+
+    (rows,) = eventually(told)
+    assert rows["errors"].sum() == summary.errors
+    assert rows["underruns"].sum() == summary.starved == summary.events.get("underrun", 0)
+    assert rows["first_audio_ms"].notna().all() == spoken
+
+
+def test_habits_of_transcribing_clients_are_refused_elsewhere(pack: tuple[Path, pd.DataFrame]) -> None:
+    root, utterances = pack
+    with pytest.raises(WrongCall, match="these habits are of clients that send speech to be transcribed"):
+        play(
+            "", family="tts", task="synthesis", utterances=utterances, root=root, api_key="", requests=1,
+            habits=habits_of(plants={"silence": 0.5}),
+        )  # fmt: skip
