@@ -16,9 +16,9 @@ import yaml
 from contracts.digest import Digest
 from contracts.errors import WrongCall
 from contracts.incident import Added, Closure, Incident, Regression
-from contracts.policy import CanaryMetric
 from operations.context import Context
 from operations.incident import STEP, Opened, close, find, folder_of
+from operations.incident_check import check
 from serving.redaction import redact
 
 NOTE = 240
@@ -49,13 +49,15 @@ class Change(NamedTuple):
 def close_with(context: Context, name: str, *, added: Added, note: str) -> Opened:
     """Close an incident with what was added.
 
-    Raises WrongCall for an empty note, Refused for an incident that is closed already.
+    Raises WrongCall for an empty note and for a change that does not fit its place (operations/incident_check.py),
+    Refused for an incident that is closed already.
     """
     incident = find(context, name)
     said = " ".join(redact(note, {"redact_digits_over": 4}).split())[:NOTE]
     if not said:
         raise WrongCall("a note says why", got="an empty note", next_step='--note "what it would have caught, and how"')
     change = MAKERS[added](context, incident)
+    check(context, incident, change.name, change.text)
     content = change.text.encode()
     closure = Closure(
         at=context.timestamp(), added=added, note=said, file=f"change/{change.name}",
@@ -125,7 +127,6 @@ def _gate(_context: Context, incident: Incident) -> Change:
         rule = {"kind": "quantile", "column": "latency_ms", "quantile": 0.95, "budget": round(slowest * 1.1)}
     if slice_name != WHOLE:
         rule["slices"] = [slice_name.partition("=")[0]]
-    CanaryMetric.model_validate(rule)
     value = {"families": {incident.family: {"canary": {"metrics": {name: rule}}}}}
     return Change("params.patch.yaml", _headed(incident, "params.yaml, merged key by key", value))
 

@@ -127,7 +127,7 @@ class Settings:
                 expected=" or ".join(self.families),
                 next_step="name one of them, or add the family to params.yaml",
             )
-        merged = _over(self.params["defaults"], self.params["families"][family])
+        merged = laid_over(self.params["defaults"], self.params["families"][family])
         merged["quality"] = [self._served_by(gate) for gate in merged.get("quality", [])]
         merged["envelope"] = self._priced(merged.get("envelope", {}), family)
         try:
@@ -206,7 +206,7 @@ class Settings:
         """
         table = self.params.get(section) or {}
         own = (table.get("families") or {}).get(family) or {}
-        merged = {**_over(table.get("defaults") or {}, own), **over}
+        merged = {**laid_over(table.get("defaults") or {}, own), **over}
         try:
             return model.model_validate(merged)
         except ValidationError as error:
@@ -238,11 +238,12 @@ class Settings:
         )
 
 
-def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def laid_over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping with another over it, key by key at every depth."""
     merged = dict(base)
     for key, value in own.items():
         below = merged.get(key)
-        merged[key] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        merged[key] = laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged
 
 
