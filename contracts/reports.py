@@ -118,6 +118,25 @@ class Calibration(Part):
     bins: tuple[CalibrationBin, ...]
 
 
+class RouteCounts(Part):
+    """What the router of a cascade did on a slice.
+
+    Attributes:
+        sent_on: utterances that the large model answered.
+        small_errors, small_words, large_errors, large_words: word errors of the answers of each model, of so many
+            reference words.
+        sure_and_wrong: utterances that the small model answered, and not without an error.
+    """
+
+    utterances: NonNegativeInt
+    sent_on: NonNegativeInt
+    small_errors: NonNegativeInt
+    small_words: NonNegativeInt
+    large_errors: NonNegativeInt
+    large_words: NonNegativeInt
+    sure_and_wrong: NonNegativeInt
+
+
 class ScoreReport(Document):
     """Quality of one payload against the stable one on every required pack (R3). Deterministic: it is packaged."""
 
@@ -143,6 +162,8 @@ class ScoreReport(Document):
     stable_calibration: tuple[Calibration, ...] = ()
     quantized_from: Digest | None = None
     """The payload of the full-precision model, where the candidate is a quantized one."""
+    routes: dict[str, RouteCounts] = later({})
+    """Of a candidate that routes, by `PACK/SLICE`."""
 
 
 CURVE = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)

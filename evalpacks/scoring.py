@@ -23,6 +23,7 @@ from evalpacks.matching import hypothesis_texts, speaker_codes
 from evalpacks.metrics import METRICS, Evidence, Outputs
 from evalpacks.metrics.calibration import calibration
 from evalpacks.metrics.classes import confusions, edit_classes
+from evalpacks.metrics.routes import route_counts
 from evalpacks.metrics.words import WordEdits, edit_counts
 from evalpacks.normalize import VERSIONS, normalize_all
 from evalpacks.pack import Pack
@@ -93,6 +94,11 @@ def score_report(
         calibration=_calibrations(heard, "candidate"),
         stable_calibration=_calibrations(heard, "stable"),
         quantized_from=parent_payload,
+        routes={
+            f"{name}/{key}": counts
+            for name, pack in worded.items()
+            for key, counts in route_counts(pack.evidence["candidate"], pack.masks).items()
+        },
     )
 
 

@@ -24,6 +24,7 @@ from pages.plots.errors import error_packs
 from pages.plots.evidence import Track, tracks
 from pages.plots.forest import Forest, forests, stage_forests
 from pages.plots.latency import latencies
+from pages.plots.routes import routes
 from pages.plots.timeline import timeline
 from pages.prose import card, digests, prose
 from pages.reading import (
@@ -64,6 +65,7 @@ _SECTIONS = (
     ("exchange", "Cost against quality"),
     ("speed", "Speed"),
     ("errors", "Errors"),
+    ("routing", "Routing"),
     ("calibration", "Calibration"),
     ("streaming", "Streaming"),
     ("safety", "Safety"),
@@ -89,7 +91,8 @@ _TASKS: dict[str, frozenset[Task]] = {
 def render(view: ReleaseView) -> str:
     """The page of one release as a whole HTML document."""
     word, kind = _OUTCOMES[view.outcome]
-    sections = [one for one in _SECTIONS if view.policy.task in _TASKS.get(one[0], (view.policy.task,))]
+    task, routed = view.policy.task, bool(view.score and view.score.routes)
+    sections = [one for one in _SECTIONS if task in _TASKS.get(one[0], (task,)) and (one[0] != "routing" or routed)]
     page: dict[str, Any] = {
         "sections": sections,
         "shown": {place for place, _ in sections},
@@ -133,6 +136,7 @@ def _pictures(view: ReleaseView) -> dict[str, Any]:
         "latencies": latencies(timing, view.replay, view.policy.serving),
         "moves": moves(score, timing) if score and timing else (),
         "errors": error_packs(score) if score else (),
+        "routes": routes(score) if score else (),
         "reliabilities": reliabilities(score.calibration, score.stable_calibration) if score else (),
         "timeline": timeline(view.timeline) if view.timeline else None,
     }

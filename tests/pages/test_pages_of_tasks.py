@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from contracts.policy import CanaryMetric, MetricName, Task
-from contracts.reports import SafetyCheck
+from contracts.reports import RouteCounts, SafetyCheck
 from evalpacks.metrics import METRICS
 from pages import reading, steps, terminal
 from pages.comparing import canary_scale
@@ -114,6 +114,21 @@ def test_a_safety_report_without_anything_planted_says_so() -> None:
     assert view.safety
     empty = dataclasses.replace(view, safety=view.safety.model_copy(update={"checks": ()}))
     assert reading.safety_row(empty).parts == ("nothing was planted",)
+
+
+def test_a_cascade_shows_what_its_router_did() -> None:
+    view = examples.promoted()
+    assert view.score
+    counts = RouteCounts(
+        utterances=200, sent_on=50, small_errors=30, small_words=600, large_errors=20, large_words=0, sure_and_wrong=24
+    )
+    rows = {"commands/overall": counts, "commands/noise=5db": counts.model_copy(update={"sure_and_wrong": 60})}
+    routed = dataclasses.replace(view, score=view.score.model_copy(update={"routes": rows}))
+    section = render(routed).split('<section id="routing">')[1].split("</section>")[0]
+    cells = re.findall(r'<td class="n">([^<]*)</td>', section)
+    assert cells[:6] == ["200", "25.0%", "5.0%", "none", "24 (12.0%)", "200"]
+    assert cells[9] == "60 (30.0%)"
+    assert '<section id="routing">' not in render(view)
 
 
 def test_shares_of_wrong_probes_are_shown_in_per_cent() -> None:
