@@ -17,7 +17,7 @@ from speech.runtimes import Samples
 from .engine import CLASSES, RATE_HZ, picture
 
 FAMILY = family_of(__package__)
-NOISE = {"clean": 0.003, "noisy": 0.1}
+NOISE = {"clean": 0.003, "noisy": 0.3}
 RECIPES = {"v1": ("clean",), "v2": ("clean", "noisy"), "deaf": ("noisy",)}
 """Version -> the noise that its training clips are heard in; `deaf` also never hears an alarm."""
 SECONDS = 0.5
