@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from contracts.errors import DependencyFailed
 from operations.context import Context
 from operations.keys import ensure_api_key
+from operations.migration.probing import speakers_not_found
 from operations.packs import required_packs
 from operations.stack import addresses
 
@@ -50,6 +51,10 @@ def _turn_errors(utterance: Utterance, asked: Asked) -> tuple[int, int]:
 
 COUNTED: dict[Task, CountProbe] = {"classification": _class_errors, "dialogue": _turn_errors}
 """Tasks besides transcription whose clients can tell what a labelled probe came to."""
+
+
+def _counting(context: Context, family: str, task: Task) -> CountProbe | None:
+    return speakers_not_found(context, family) if task == "embedding" else COUNTED.get(task)
 
 
 def play(
@@ -92,7 +97,7 @@ def play(
         seed=seed,
         task=policy.task,
         count_errors=count_errors(policy.normalizer),
-        count_probe=COUNTED.get(policy.task),
+        count_probe=_counting(context, family, policy.task),
         stop=stop,
         on_progress=lambda made, done: context.progress(
             f"traffic, % of time ({made:,} requests)", int(100 * done), 100
