@@ -72,6 +72,25 @@ STORIES = {
         packs=(("assistant-questions",),),
         visitors=3,
     ),
+    "tts-en": Story(
+        "v1",
+        "v2",
+        "studio",  # sounds better, and its first samples come too late for a conversation
+        makers={version: ("speech.third_party_voices", version) for version in ("v1", "v2", "v3", "studio")},
+        packs=(("tts-prompts",),),
+        visitors=3,
+    ),
+    "tts-en-narration": Story(
+        "v2",
+        "studio",  # the very payload that tts-en stops
+        "loud",
+        makers={
+            version: ("speech.third_party_voices", version, "--family", "tts-en-narration")
+            for version in ("v2", "studio", "loud")
+        },
+        packs=(("tts-prompts",),),
+        visitors=2,
+    ),
 }
 """Family -> its story."""
 

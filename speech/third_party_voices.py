@@ -36,9 +36,9 @@ PLAIN = {
 """speech.runtimes.espeak.VoiceSettings; 24 kHz is what clients of OpenAI's speech API expect of PCM."""
 
 TITLES = {
-    "Asst.": "Assistant", "Capt.": "Captain", "Col.": "Colonel", "Dr.": "Doctor", "Gen.": "General",
-    "Gov.": "Governor", "Lt.": "Lieutenant", "Mr.": "Mister", "Mrs.": "Missus", "Ms.": "Miz", "Prof.": "Professor",
-    "Rep.": "Representative", "Rev.": "Reverend", "Sen.": "Senator", "Sgt.": "Sergeant",
+    "Assoc.": "Associate", "Asst.": "Assistant", "Capt.": "Captain", "Col.": "Colonel", "Dr.": "Doctor",
+    "Gen.": "General", "Gov.": "Governor", "Lt.": "Lieutenant", "Mr.": "Mister", "Mrs.": "Missus", "Ms.": "Miz",
+    "Prof.": "Professor", "Rep.": "Representative", "Rev.": "Reverend", "Sen.": "Senator", "Sgt.": "Sergeant",
 }  # fmt: skip
 """Written form -> what is said."""
 
