@@ -15,8 +15,6 @@ ROOMS = (
     "families",
 )  # fmt: skip
 FILES = ("params.yaml", "requirements.lock", "prefect.yaml", "automations.yaml", ".gitignore", "pyproject.toml")
-OTHERS = "tests"
-"""Where the modules of tests are found, which the clone has none of."""
 
 
 def clone(root: Path) -> Path:

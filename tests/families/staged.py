@@ -1,6 +1,6 @@
 """A release from capture to its staged replay, without Prefect: what the flow does until users are concerned.
 
-    python -m tests.families.staged FAMILY VERSION
+    python tests/families/staged.py FAMILY VERSION
 
 A version whose replay passes is made stable, as the canary and a person would. Exit status 1: it stopped.
 """

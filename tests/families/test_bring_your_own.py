@@ -14,6 +14,7 @@ from operations.family_new import tasks
 from tests.families.checkout import clone, shell
 from tests.families.guide import PAGE, STOPS, blocks
 
+STAGED = Path(__file__).with_name("staged.py")
 NEEDS_SERVERS = re.compile(r"soundcheck (up|traffic|status)\b")
 RELEASE = re.compile(r"soundcheck release (\S+) --candidate (\S+)")
 
@@ -40,7 +41,7 @@ def test_the_page_runs_from_the_first_line_to_the_last(tmp_path: Path) -> None:
         for line in block.lines:
             if NEEDS_SERVERS.match(line):
                 continue
-            done = shell(root, RELEASE.sub(r"python -m tests.families.staged \1 \2", line), timeout_s=600)
+            done = shell(root, RELEASE.sub(rf"python {STAGED} \1 \2", line), timeout_s=600)
             assert done.returncode == int(line.endswith(STOPS)), (line, done.stderr)
             if line.endswith(STOPS):
                 assert "stopped at the gate step: fail" in done.stderr
