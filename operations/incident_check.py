@@ -213,8 +213,12 @@ def _fixtures(_context: Context, _incident: Incident, name: str, text: str) -> N
 # ---- alerts and runbooks --------------------------------------------------------------------------------------------
 def _alerts(_context: Context, _incident: Incident, name: str, text: str) -> None:
     known, taken = _series()
-    for number, rule in enumerate(_read(name, text, AlertFile).groups[0].rules):
-        place = f"groups.0.rules.{number}"
+    rules = [
+        (f"groups.{at}.rules.{number}", rule)
+        for at, group in enumerate(_read(name, text, AlertFile).groups)
+        for number, rule in enumerate(group.rules)
+    ]
+    for place, rule in rules:
         if rule.alert in taken:
             _wrong(name, f"{place}.alert", rule.alert, "a name that serving/alerts.yaml does not have")
         asked = set(re.findall(r"\bsoundcheck[a-z0-9_:]+", rule.expr))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from contracts.bundle import GoldenAnswer
 from contracts.errors import Corrupt, DependencyFailed, NotFound, Refused, WrongCall
 from contracts.incident import Added, Incident
 from contracts.incident_settings import BUDGETS, IncidentSettings
@@ -26,6 +26,7 @@ from operations.incident_replay import replay
 from operations.settings import Settings
 from pages.incident import listing
 from registry.documents import get_document
+from speech.kinds import Prompt
 from tests.operations.gated_releases import FAMILY
 from tests.operations.incident_world import SINCE_S, Harm, IncidentWorld
 from tests.operations.tiny_family import REPOSITORY
@@ -268,11 +269,11 @@ def test_the_next_release_that_is_promoted_carries_the_change(tmp_path: Path) ->
 
 # ---- fixtures through both bundles ----------------------------------------------------------------------------------
 def test_fixtures_through_both_bundles_are_counted(grown: IncidentWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    def hears(payload: Path, utterances: pd.DataFrame, _root: Path) -> pd.DataFrame:
+    def hears(payload: Path, prompts: Sequence[Prompt]) -> list[GoldenAnswer]:
         word = json.loads((payload / "runtime.json").read_text())["words"][0]
-        return utterances.assign(text=f"{word} {word}")
+        return [GoldenAnswer(f"{word} {word}") for _ in prompts]
 
-    monkeypatch.setattr(compute, "hypotheses", hears)
+    monkeypatch.setattr(compute, "answers", hears)
     found = replay(grown.context, old=grown.before, new=grown.stable)
     assert (found.fixtures, found.different, found.word_edits, found.words) == (1, 1, 2, 2)
     assert (found.old_declared_different, found.new_declared_different) == (0, 0)
@@ -286,10 +287,10 @@ def test_fixtures_through_both_bundles_are_counted(grown: IncidentWorld, monkeyp
 def test_a_bundle_that_cannot_be_played_holds_no_incident_up(
     grown: IncidentWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def died(*_: Any) -> pd.DataFrame:
+    def died(*_: Any) -> list[GoldenAnswer]:
         raise DependencyFailed("a process that runs the model died")
 
-    monkeypatch.setattr(compute, "hypotheses", died)
+    monkeypatch.setattr(compute, "answers", died)
     found = open_incident(grown.context, FAMILY, since_s=SINCE_S).incident
     assert found.replay is None
     assert found.facts[-1] == (
