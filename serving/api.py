@@ -21,6 +21,7 @@ from contracts.serving_api import API_VERSION
 from contracts.telemetry import ClientEvent
 from serving.answers import json_answer, refusal
 from serving.calls import CLIENT_GONE_STATUS, Desk, error_body
+from serving.dialogue import Dialogues
 from serving.exchange import ClientGone, body_of, parsed, unexpected
 from serving.exposition import Exposition
 from serving.ingress import trace_of
@@ -54,6 +55,7 @@ class Api:
         self.uploads = Uploads(desk, shadow)
         self._streams = Streams(desk, shadow)
         self._spoken = SpeechStreams(desk, shadow)
+        self._dialogues = Dialogues(desk, shadow)
         self._speaking = Speaking(desk, shadow)
         self._exposition = exposition
         self._live = live
@@ -79,6 +81,7 @@ class Api:
             Route("/asyncapi.json", self._guarded(self._document), methods=["GET"]),
             WebSocketRoute("/v1/audio/stream", self._stream),
             WebSocketRoute("/v1/audio/speech/stream", self._say),
+            WebSocketRoute("/v1/assistant", self._converse),
         ]
         return Starlette(routes=routes, exception_handlers={HTTPException: _misdirected})
 
@@ -153,6 +156,9 @@ class Api:
 
     async def _say(self, websocket: WebSocket) -> None:
         await converse(websocket, self._desk, "synthesis", self._spoken.talk)
+
+    async def _converse(self, websocket: WebSocket) -> None:
+        await converse(websocket, self._desk, "dialogue", self._dialogues.talk)
 
 
 async def _misdirected(request: Request, error: Exception) -> Response:

@@ -291,19 +291,25 @@ class Desk:
 
     def finish(self, call: Call, bundle: Loaded, answer: Answer) -> Final:
         """Redact an answer and count what should not have been left in it."""
+        text = self.redacted(call, bundle, answer.text)
         began = time.perf_counter()
-        filters = bundle.filters
-        text = redact(answer.text, filters)
-        stable = call.table.stable
+        words = redact_words(answer.words, bundle.filters)
+        call.postprocess_ms += (time.perf_counter() - began) * 1000
+        call.confidence = answer.confidence
+        call.work(answer)
+        return Final(text, words, answer.confidence)
+
+    def redacted(self, call: Call, bundle: Loaded, text: str) -> str:
+        """A text as it may leave; what stable's rules would have taken out counts as privacy errors."""
+        began = time.perf_counter()
+        left = redact(text, bundle.filters)
+        filters, stable = bundle.filters, call.table.stable
         if stable is not None and stable != call.bundle:
             reference = call.family.pool.bundle(stable)  # a call may outlive the table that chose its bundle
             filters = reference.filters if reference is not None else filters
-        call.privacy_errors = leaks(text, filters)
-        call.confidence = answer.confidence
-        call.work(answer)
-        final = Final(text, redact_words(answer.words, bundle.filters), answer.confidence)
+        call.privacy_errors += leaks(left, filters)
         call.postprocess_ms += (time.perf_counter() - began) * 1000
-        return final
+        return left
 
     def record(
         self,

@@ -13,7 +13,7 @@ Gateway to worker
     {op: taken, id}                     a chunk of speech was passed on, so that the worker may make another
     {op: open, id, priority, text}      text: of a dialogue, whose user speaks
     {op: chunk, id} + samples
-    {op: restart, id}                   the stream's decoder state is dropped, its next chunk begins a new utterance
+    {op: restart, id, text}             the stream's decoder state is dropped, its next chunk begins a new utterance
     {op: end, id, deadline_ms}
     {op: cancel, id}
     {op: statistics, id}

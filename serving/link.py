@@ -334,7 +334,7 @@ class LinkStream:
 
         Chunks that were sent before and are still waiting are answered unheard.
         """
-        self._link.send({"op": "restart", "id": self._number})
+        self._link.send({"op": "restart", "id": self._number, "text": self._opening.get("text", "")})
 
     async def next(self) -> Said:
         """What the worker says next; raises ServingFailure or WorkerGone."""

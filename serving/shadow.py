@@ -19,7 +19,7 @@ from contracts.digest import Digest
 from contracts.policy import Task
 from serving.background import MAX_AUDIO_S, Background
 from serving.calls import OPERATIONS, Call, Desk
-from serving.link import Answer, LinkStream, ServingFailure, WorkerGone
+from serving.link import Answer, LinkStream, Replied, ServingFailure, WorkerGone
 from serving.speech import chunks
 from speech.runtimes import Samples
 
@@ -41,11 +41,11 @@ def word_edits(first: Sequence[str], second: Sequence[str]) -> int:
 
 
 def differences(task: Task, first: GoldenAnswer, second: GoldenAnswer) -> dict[str, Any]:
-    """What two bundles said differently, as telemetry counts it: word edits of transcripts, another class.
+    """What two bundles said differently, as telemetry counts it: word edits of transcripts and replies, another class.
 
     Nothing where answers cannot be compared: vectors of two spaces, and audio.
     """
-    if task == "transcription":
+    if task in ("transcription", "dialogue"):
         words = first.text.split()
         return {"shadow_edits": word_edits(words, second.text.split()), "shadow_words": len(words)}
     if task == "classification":
@@ -94,11 +94,33 @@ class Shadow:
         self._desk.record(copied, status=200, arm="shadow", **compared)
 
     async def _copy(self, copied: Call, said: GoldenAnswer, clips: Sequence[Samples]) -> dict[str, Any]:
+        if copied.worker.task == "dialogue":
+            return differences("dialogue", said, await self._reply(copied, clips))
         answer = await self._hear(copied, clips)
         loaded = await copied.worker.description(self._desk.deadline_s)
         copied.latency_ms = (time.monotonic() - copied.began) * 1000
         final = self._desk.finish(copied, loaded, answer)
         return differences(copied.worker.task, said, GoldenAnswer(final.text, answer.label, answer.vector))
+
+    async def _reply(self, copied: Call, clips: Sequence[Samples]) -> GoldenAnswer:
+        """What the shadow understands and replies; its speech is made too, and thrown away."""
+        deadline_s, tenant = self._desk.deadline_s, copied.labels.get("tenant", "")
+        bundle = await copied.worker.description(deadline_s)
+        async with await copied.worker.stream(deadline_s=deadline_s, priority="batch", tenant=tenant) as turn:
+            feeding = asyncio.create_task(self._feed(turn, clips))
+            try:
+                while not isinstance(said := await turn.next(), Replied):
+                    pass
+            finally:
+                feeding.cancel()
+            ended = time.monotonic()
+            copied.work(said)
+            heard = self._desk.finish(copied, bundle, said.heard).text
+            text = self._desk.redacted(copied, bundle, said.text)
+            async for _ in chunks(copied, turn, since=ended):
+                pass
+        copied.latency_ms = (time.monotonic() - ended) * 1000
+        return GoldenAnswer(f"{heard}\n{text}")
 
     async def _say(self, copied: Call, text: str) -> dict[str, Any]:
         deadline_s = self._desk.deadline_s

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -178,6 +178,26 @@ def ready(call: Call, **more: Any) -> dict[str, Any]:
     """The server's first message."""
     named = {"request_id": call.request_id, "bundle": call.bundle, "route_version": call.table.version}
     return {"type": "ready", **named, **more}
+
+
+async def race(call: Call, listening: Coroutine[Any, Any, None], answering: Coroutine[Any, Any, Result]) -> Result:
+    """The answer, unless what the client says, or that the bundle is withdrawn (R7.6), ends it before."""
+    hears, answers = asyncio.create_task(listening), asyncio.create_task(answering)
+    withdrawn = asyncio.create_task(call.worker.withdrawn.wait())
+    tasks = (hears, answers, withdrawn)
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if answers in done:
+            # Whatever else is done: a client that has all of it may close as soon as it likes.
+            return answers.result()
+        if withdrawn in done:
+            raise ServingFailure("withdrawn", "the model of this stream was withdrawn; open a new stream")
+        await hears
+        return await answers
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def concluded(desk: Desk, socket: Socket, call: Call, work: Awaitable[Result]) -> Result | None:

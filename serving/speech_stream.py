@@ -7,7 +7,6 @@ in no log and no telemetry.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 
@@ -15,7 +14,7 @@ from contracts.serving_api import SpeechStart
 from serving.calls import Call, Desk
 from serving.encoding import pcm16
 from serving.shadow import Shadow
-from serving.sockets import Cancelled, Opening, Socket, admitted, concluded, control, ready
+from serving.sockets import Cancelled, Opening, Socket, admitted, concluded, control, race, ready
 from serving.speech import check_voice, chunks
 from speech.runtimes import Samples
 
@@ -47,17 +46,8 @@ async def _say(socket: Socket, call: Call, start: SpeechStart) -> bool:
     """Send all of it; raises what ends it before: ServingFailure, Cancelled, Unread, WebSocketDisconnect."""
     await call.worker.description(call.deadline_s)
     check_voice(call, start.voice, start.input)
-    saying = asyncio.create_task(_said(socket, call, start))
-    listening = asyncio.create_task(_listen(socket))
-    try:
-        await asyncio.wait((saying, listening), return_when=asyncio.FIRST_COMPLETED)
-        # Both may be done: a client that has all of it may close as soon as it likes.
-        await (saying if saying.done() else listening)
-        return True
-    finally:
-        for task in (saying, listening):
-            task.cancel()
-        await asyncio.gather(saying, listening, return_exceptions=True)
+    await race(call, _listen(socket), _said(socket, call, start))
+    return True
 
 
 async def _said(socket: Socket, call: Call, start: SpeechStart) -> None:
