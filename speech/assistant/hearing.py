@@ -64,6 +64,11 @@ class Rehearing:
         end = min(self._end(), self._audio.size)
         return self._hear(end) if end else Transcript("")
 
+    @property
+    def settled(self) -> bool:
+        """Whether the final of what came so far is known already: the speaker's silence was noticed."""
+        return self._heard is not None and self._heard[0] == min(self._end(), self._audio.size)
+
     def _look(self) -> None:
         """Where speech ended so far, block by block of the audio, whatever the chunks were."""
         for start in range(self._looked_at, self._audio.size - self._block + 1, self._block):

@@ -17,7 +17,7 @@ Files of the payload
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, cast
@@ -32,10 +32,10 @@ from contracts.policy import Share, Task
 from contracts.train_manifest import FileEntry
 from speech.assistant.documents import Source, TenantDocuments
 from speech.assistant.grounding import grounded
-from speech.assistant.hearing import hear
+from speech.assistant.hearing import Rehearing, hear
 from speech.assistant.index import TenantIndex
-from speech.assistant.response import NO_ANSWER, NOT_HEARD, TO_A_PERSON, Draft, Quoting, Responder, asks_for_a_person
-from speech.assistant.retrieval import Analyser, Retriever
+from speech.assistant.response import NO_ANSWER, NOT_HEARD, TO_A_PERSON, Quoting, Responder, asks_for_a_person
+from speech.assistant.retrieval import Analyser, Found, Retriever
 from speech.runtimes import Partial, Runtime, Samples, Transcript, load_model
 from speech.runtimes.kinds import Reply, Voice, task_of
 
@@ -191,24 +191,25 @@ class AssistantModel:
         """Begin a turn of a tenant's user."""
         return AssistantTurn(self, tenant)
 
-    def reply_to(self, heard: Transcript, tenant: str) -> Reply:
-        """What is answered to a question that was heard."""
+    def find(self, question: str, tenant: str) -> list[Found]:
+        """Passages of the tenant's documents that a question is about, best first."""
+        knowledge = self._knowledge.get(tenant)
+        return knowledge.retriever.search(question, self.cascade.passages) if knowledge else []
+
+    def reply_to(self, heard: Transcript, tenant: str, found: Sequence[Found]) -> Reply:
+        """What is answered to a question that was heard, from what was found."""
         knowledge = self._knowledge.get(tenant)
         age_s = knowledge.indexed.age_s(self._clock()) if knowledge else None
         if not heard.text.strip():
             return Reply(heard, NOT_HEARD, index_age_s=age_s)
         if asks_for_a_person(heard.text):
             return Reply(heard, TO_A_PERSON, handoff=True, index_age_s=age_s)
-        draft = self._draft(heard.text, knowledge) if knowledge else None
+        draft = self._responder.draft(heard.text, found, knowledge.retriever) if knowledge else None
         if knowledge is None or draft is None:
             return Reply(heard, NO_ANSWER, handoff=True, index_age_s=age_s)
         if not grounded(draft, knowledge.sources):
             return Reply(heard, NO_ANSWER, grounded=False, handoff=True, tokens=draft.tokens, index_age_s=age_s)
         return Reply(heard, draft.text, draft.citations, tokens=draft.tokens, index_age_s=age_s)
-
-    def _draft(self, question: str, knowledge: Knowledge) -> Draft | None:
-        found = knowledge.retriever.search(question, self.cascade.passages)
-        return self._responder.draft(question, found, knowledge.retriever)
 
 
 class AssistantTurn:
@@ -225,10 +226,16 @@ class AssistantTurn:
         """Hear the next chunk."""
         return self._hearing.accept(chunk)
 
+    @property
+    def settled(self) -> bool:
+        """Whether the final is known already, so that the reply needs no more hearing."""
+        return not isinstance(self._hearing, Rehearing) or self._hearing.settled
+
     def reply(self) -> Reply:
         """What was heard, and the reply; asked again, the same."""
         if self._reply is None:
-            self._reply = self._model.reply_to(self._hearing.finish(), self._tenant)
+            heard = self._hearing.finish()
+            self._reply = self._model.reply_to(heard, self._tenant, self._model.find(heard.text, self._tenant))
         return self._reply
 
     def speak(self) -> Iterator[Samples]:
