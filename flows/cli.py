@@ -37,6 +37,7 @@ COMMANDS = {
     "judge": "evaluate",
     "replay": "evaluate",
     "drift": "evaluate",
+    "capacity": "capacity",
     "incident": "incident",
     "automations": "automations",
     "up": "servers",
