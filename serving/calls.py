@@ -296,6 +296,8 @@ class Desk:
         words = redact_words(answer.words, bundle.filters)
         call.postprocess_ms += (time.perf_counter() - began) * 1000
         call.confidence = answer.confidence
+        if answer.route != "none" and call.cascade == "none":  # one of two bundles is told by the route table
+            call.cascade = answer.route
         call.work(answer)
         return Final(text, words, answer.confidence)
 

@@ -21,7 +21,7 @@ Gateway to worker
 Worker to gateway (WORK is queue_ms, infer_ms, batch: how many were heard at once, load: how full the queue is, 0 to 1)
     {op: ready, task, rate_hz, streaming, voice?, voice_rate_hz?, max_characters?, dimension?, space?, classes?,
      load_ms, warm_ms, peak_memory_mb, pid}     comes first
-    {op: result, id, text?, words?, confidence?, label?, vector?, WORK}
+    {op: result, id, text?, words?, confidence?, route?, label?, vector?, WORK}
     {op: replied, id, reply, WORK}      of a dialogue, after `end`; its speech follows
     {op: audio, id, WORK} + samples
     {op: spoken, id, cached, WORK}

@@ -61,6 +61,7 @@ def _transcript(transcript: Transcript) -> dict[str, Any]:
         "text": transcript.text,
         "words": [[word.word, word.start_s, word.end_s, word.confidence] for word in transcript.words],
         "confidence": transcript.confidence,
+        **({"route": transcript.route} if transcript.route else {}),
     }
 
 

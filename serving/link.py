@@ -67,8 +67,9 @@ class Answer(NamedTuple):
     """A final answer as the worker sent it: a transcript, or of an embedding and a classification label and vector.
 
     `words` are [word, start_s, end_s, confidence or None]; `vector` is an embedding or the score of each class;
-    `infer_ms` is this request's share of the model calls that heard it, `batch` the most requests that one of them
-    heard; `worker_died` and `retries` as in ServingFailure.
+    `route` is the part of a cascade bundle that gave it, "none" of other bundles; `infer_ms` is this request's share of
+    the model calls that heard it, `batch` the most requests that one of them heard; `worker_died` and `retries` as in
+    ServingFailure.
     """
 
     text: str
@@ -81,6 +82,7 @@ class Answer(NamedTuple):
     retries: int = 0
     label: str = ""
     vector: tuple[float, ...] = ()
+    route: Literal["none", "small", "large"] = "none"
 
 
 class Heard(NamedTuple):
@@ -275,7 +277,7 @@ class Link(asyncio.Protocol):
 def _answer(header: Header) -> Answer:
     return Answer(
         header.get("text", ""), header.get("words", []), header.get("confidence"), *_work(header),
-        label=header.get("label", ""), vector=tuple(header.get("vector", ())),
+        label=header.get("label", ""), vector=tuple(header.get("vector", ())), route=header.get("route", "none"),
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from contracts.endpoint import endpoint_s
 from contracts.errors import Corrupt, NotFound
-from speech.runtimes import RoutingRuntime, Runtime, Samples
+from speech.runtimes import Runtime, Samples
 
 if TYPE_CHECKING:
     import pandas
@@ -68,26 +68,21 @@ def run_pack(
         on_progress: told after every utterance.
 
     Returns:
-        One row an utterance, in order: utterance_id, text, confidence (NaN where the engine has none); of a runtime
-        that routes also `route` (`small` or `large`) and `confidence_before` (the small model's, NaN: none).
+        One row an utterance, in order: utterance_id, text, confidence (NaN where the engine has none); of a cascade
+        also `route`, the part that answered.
     """
     import pandas
 
-    columns = ["utterance_id", "text", "confidence"]
-    if isinstance(runtime, RoutingRuntime):
-        columns += ["route", "confidence_before"]
-    rows: list[tuple[object, ...]] = []
+    rows = []
     for number, (utterance_id, path) in enumerate(zip(utterances["utterance_id"], utterances["path"], strict=True), 1):
-        audio = read_audio(root / path, runtime.sample_rate_hz)
-        if isinstance(runtime, RoutingRuntime):
-            transcript, *routed = runtime.route(audio)
-        else:
-            transcript, routed = runtime.transcribe(audio), []
-        rows.append((utterance_id, transcript.text, transcript.confidence, *routed))
+        transcript = runtime.transcribe(read_audio(root / path, runtime.sample_rate_hz))
+        rows.append((utterance_id, transcript.text, transcript.confidence, transcript.route))
         if on_progress is not None:
             on_progress(number, len(utterances))
-    table = pandas.DataFrame(rows, columns=columns)
-    return table.astype({name: "float64" for name in columns if name.startswith("confidence")})
+    table = pandas.DataFrame(rows, columns=["utterance_id", "text", "confidence", "route"])
+    if table["route"].isna().all():
+        table = table.drop(columns="route")
+    return table.astype({"confidence": "float64"})
 
 
 class Event(NamedTuple):

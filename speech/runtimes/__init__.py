@@ -36,12 +36,17 @@ class TimedWord(NamedTuple):
     confidence: float | None
 
 
+Route = Literal["small", "large"]
+"""The part of a cascade whose answer it was."""
+
+
 class Transcript(NamedTuple):
-    """What was said; `words` may be empty where the engine gives no times."""
+    """What was said; `words` may be empty where the engine gives no times; `route` is None of an engine of one part."""
 
     text: str
     words: tuple[TimedWord, ...] = ()
     confidence: float | None = None
+    route: Route | None = None
 
 
 class Partial(NamedTuple):
@@ -112,27 +117,6 @@ class BatchRuntime(Runtime, Protocol):
 
     def accept_many(self, streams: Sequence[Stream], chunks: Sequence[Samples]) -> list[Partial | None]:
         """Each of these different streams hears its next chunk; where this raises, none of them has."""
-        ...
-
-
-Route = Literal["small", "large"]
-"""The part of a cascade whose answer it was."""
-
-
-class Routed(NamedTuple):
-    """An answer, the part that gave it, and how sure the small part was (None: it cannot say)."""
-
-    transcript: Transcript
-    route: Route
-    confidence_before: float | None
-
-
-@runtime_checkable
-class RoutingRuntime(Runtime, Protocol):
-    """A runtime that chooses which of two models answers."""
-
-    def route(self, audio: Samples) -> Routed:
-        """What `transcribe` says of one whole utterance, and whose answer that is."""
         ...
 
 

@@ -25,7 +25,7 @@ from contracts.digest import Digest, sha256_file
 from contracts.document import Document
 from contracts.errors import Refused
 from contracts.train_manifest import FileEntry
-from speech.runtimes import BatchRuntime, Partial, Routed, Runtime, Samples, Stream, Transcript
+from speech.runtimes import BatchRuntime, Partial, Runtime, Samples, Stream, Transcript
 from speech.runtimes import load as load_engine
 
 PARTS = ("small", "large")
@@ -90,7 +90,7 @@ def _refused(got: str) -> Refused:
 
 
 class CascadeRuntime:
-    """A loaded cascade (speech.runtimes.RoutingRuntime); one thread uses it at a time."""
+    """A loaded cascade (speech.runtimes.Runtime); one thread uses it at a time."""
 
     def __init__(self, small: Runtime, large: Runtime, below: float) -> None:
         self.small = small
@@ -100,18 +100,14 @@ class CascadeRuntime:
         self.streaming = small.streaming
 
     def transcribe(self, audio: Samples) -> Transcript:
-        """The transcript of one whole utterance, (samples,)."""
-        return self.route(audio).transcript
-
-    def route(self, audio: Samples) -> Routed:
-        """The same, with the part that gave it."""
+        """The transcript of one whole utterance, (samples,), with the part that gave it."""
         return self.second(self.small.transcribe(audio), audio)
 
-    def second(self, first: Transcript, audio: Samples) -> Routed:
+    def second(self, first: Transcript, audio: Samples) -> Transcript:
         """The small part's answer where it is sure of it, else what the large part hears."""
         if self.is_sure(first):
-            return Routed(first, "small", first.confidence)
-        return Routed(self.large.transcribe(audio), "large", first.confidence)
+            return first._replace(route="small")
+        return self.large.transcribe(audio)._replace(route="large")
 
     def is_sure(self, first: Transcript) -> bool:
         """Whether the small part's answer stands; one without a confidence never does."""
@@ -130,12 +126,12 @@ class BatchCascadeRuntime(CascadeRuntime):
 
     def transcribe_many(self, utterances: Sequence[Samples]) -> list[Transcript]:
         """The transcripts of whole utterances, in order: all by the small part, then the unsure ones by the large."""
-        heard = self.small.transcribe_many(utterances)
+        heard = [first._replace(route="small") for first in self.small.transcribe_many(utterances)]
         unsure = [place for place, first in enumerate(heard) if not self.is_sure(first)]
         if unsure:
             again = self.large.transcribe_many([utterances[place] for place in unsure])
             for place, transcript in zip(unsure, again, strict=True):
-                heard[place] = transcript
+                heard[place] = transcript._replace(route="large")
         return heard
 
     def accept_many(self, streams: Sequence[Stream], chunks: Sequence[Samples]) -> list[Partial | None]:
@@ -166,7 +162,7 @@ class CascadeStream:
     def finish(self) -> Transcript:
         """The final transcript."""
         audio = np.concatenate([np.zeros(0, np.float32), *self._kept])
-        return self._runtime.second(self.first.finish(), audio).transcript
+        return self._runtime.second(self.first.finish(), audio)
 
     def keep(self, chunk: Samples) -> None:
         """Keep a chunk for the large part; a copy, because callers use their buffers again."""

@@ -18,7 +18,7 @@ from contracts.feature_contract import FeatureContract
 from speech.cascade import Cascaded, plans, write_candidate, write_payload
 from speech.honesty import check_causal
 from speech.run import run_pack
-from speech.runtimes import BatchRuntime, Partial, RoutingRuntime, Samples, Stream, Transcript, load
+from speech.runtimes import BatchRuntime, Partial, Samples, Stream, Transcript, load
 from speech.runtimes.cascade import BatchCascadeRuntime, CascadeRuntime
 from speech.weights import check_payload
 from tests.speech.ctc_samples import babbling, random_payload
@@ -69,16 +69,14 @@ def at(level: float) -> Samples:
 )
 def test_the_large_part_answers_what_the_small_one_is_not_sure_of(level: float, route: str) -> None:
     cascade = CascadeRuntime(Parrot("small"), Parrot("large"), below=0.5)
-    routed = cascade.route(at(level))
-    assert (routed.route, routed.transcript.text) == (route, route)
-    assert routed.confidence_before == pytest.approx(level)
-    assert cascade.transcribe(at(level)).text == route
+    heard = cascade.transcribe(at(level))
+    assert (heard.route, heard.text) == (route, route)
+    assert heard.confidence == pytest.approx(level)
 
 
 def test_an_answer_without_a_confidence_is_never_sure() -> None:
     cascade = CascadeRuntime(Parrot("small", confidence=False), Parrot("large"), below=0.0)
-    assert cascade.route(at(1.0)).route == "large"
-    assert cascade.route(at(1.0)).confidence_before is None
+    assert cascade.transcribe(at(1.0)).route == "large"
 
 
 @pytest.mark.parametrize(("level", "route"), [(0.9, "small"), (0.1, "large")])
@@ -145,18 +143,18 @@ def test_a_pair_streams_honestly_and_in_batches(candidate: Path) -> None:
     cascade = load(candidate / "payload")
     assert isinstance(cascade, BatchCascadeRuntime)
     assert isinstance(cascade, BatchRuntime)
-    assert isinstance(cascade, RoutingRuntime)
     audio = [babbling(1.0, seed) for seed in range(6)]
     sure = sorted(first.confidence or 0.0 for first in cascade.small.transcribe_many(audio))
     cascade.below = (sure[2] + sure[3]) / 2  # half of the answers stand
-    routed = [cascade.route(one) for one in audio]
-    assert {one.route for one in routed} == {"small", "large"}
-    texts = [one.transcript.text for one in routed]
-    assert [one.text for one in cascade.transcribe_many(audio)] == texts
+    alone = [cascade.transcribe(one) for one in audio]
+    assert {one.route for one in alone} == {"small", "large"}
+    said = [(one.text, one.route) for one in alone]
+    assert [(one.text, one.route) for one in cascade.transcribe_many(audio)] == said
     streams: list[Stream] = [cascade.stream() for _ in audio]
     for start in range(0, 16_000, 1_600):
         cascade.accept_many(streams, [one[start : start + 1_600] for one in audio])
-    assert [stream.finish().text for stream in streams] == texts
+    finals = [stream.finish() for stream in streams]
+    assert [(final.text, final.route) for final in finals] == said
     assert check_causal(cascade, audio[0], chunk_ms=100) == ()
 
 
@@ -164,7 +162,7 @@ def test_a_pack_run_says_who_answered(candidate: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", babbling(0.5), 16_000, subtype="PCM_16")
     table = pd.DataFrame({"utterance_id": ["a"], "path": ["a.wav"]})
     outputs = run_pack(load(candidate / "payload"), table, tmp_path)
-    assert outputs.columns.tolist() == ["utterance_id", "text", "confidence", "route", "confidence_before"]
+    assert outputs.columns.tolist() == ["utterance_id", "text", "confidence", "route"]
     assert outputs["route"][0] in ("small", "large")
     alone = run_pack(load(candidate / "payload" / "parts" / "small"), table, tmp_path)
     assert alone.columns.tolist() == ["utterance_id", "text", "confidence"]
