@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from contracts.errors import NotFound, Refused
-from contracts.migration import MIGRATION_FILE, MigrationPlan, MigrationReport, Reindex, Shim
+from contracts.migration import MIGRATION_FILE, MigrationReport, Reindex, Shim
 from contracts.reports import ScoreReport
 from contracts.verdict import Value
 from operations import pointer
