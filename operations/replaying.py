@@ -175,23 +175,26 @@ class Replay:
         first = [one.first_ms for one in answers if one.first_ms is not None]
         played = [one.starved for one in answers if one.starved is not None]
         hears = self._policy.task == "transcription"
+        rows = self.telemetry(len(answers))
+        partials = first if hears else rows.tail(len(answers))["first_partial_ms"].dropna().tolist()
         self._metrics = httpx.get(f"{self._url}/metrics", trust_env=False, timeout=10).text
         return LoadFigures(
             requests=len(asked),
             failures=len(failed),
             timeouts=sum(failure.code == "deadline" for failure in failed),
             retries=int(_counted(self._metrics, "soundcheck_retries_total")),
-            first_partial_ms=quantiles(pd.Series(first)) if first and hears else None,
+            first_partial_ms=quantiles(pd.Series(partials, dtype=float)) if partials else None,
             first_audio_ms=quantiles(pd.Series(first)) if first and not hears else None,
             underrun_share=sum(played) / len(played) if played else None,
             final_ms=quantiles(pd.Series([one.latency_ms for one in answers], dtype=float)),
-            queue_ms=quantiles(self.telemetry(len(answers))["queue_ms"]),
+            queue_ms=quantiles(rows["queue_ms"]),
             concurrency=self._policy.envelope.concurrency,
         )
 
     def _one(self, number: int) -> Asked | ApiFailure:
         try:
-            if number % STREAM_EVERY or not self._asker.streams:
+            spoken = self._policy.task == "dialogue"  # what is heard while a user speaks costs that user nothing
+            if not self._asker.streams or (number % STREAM_EVERY and not spoken):
                 return self._ask(number, self._load)
             return self._stream(self._load[number % len(self._load)], cadence=1.0)
         except ApiFailure as failure:
