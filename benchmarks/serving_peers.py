@@ -52,15 +52,15 @@ class Peer(NamedTuple):
     text: Callable[[bytes], str]
 
 
-def make_home(home: Path, payload: Path) -> Digest:
+def make_home(home: Path, payload: Path, family: str = FAMILY) -> Digest:
     """An installation whose store and ledger hold the payload as a bundle, with an API key."""
     home.mkdir()
     entry = {hashlib.sha256(KEY.encode()).hexdigest(): {"name": "benchmark", "tenant": "*"}}
     (home / "api_keys.json").write_text(json.dumps({"keys": entry}))
     store, folder = open_store(STORE, home), home / "made"
     shutil.copytree(payload, folder / "payload")
-    bundle = freeze(store, folder, assemble(folder, family=FAMILY, version="benchmark"))
-    Ledger(store, FAMILY).append("package", "complete", at=AT, outputs={"bundle": bundle})
+    bundle = freeze(store, folder, assemble(folder, family=family, version="benchmark"))
+    Ledger(store, family).append("package", "complete", at=AT, outputs={"bundle": bundle})
     return bundle
 
 
