@@ -162,9 +162,10 @@ def _golden(context: Context, folder: Path, family: str, payload: Path, policy: 
         )
         for number, (row, prompt, answer) in enumerate(zip(rows, prompts, answers, strict=True))
     ]
-    (folder / "golden" / "audio").mkdir(parents=True)
+    (folder / "golden").mkdir()
     for fixture, prompt in zip(fixtures, prompts, strict=True):
         if prompt.path is not None:
+            (folder / "golden" / "audio").mkdir(exist_ok=True)
             shutil.copyfile(prompt.path, folder / "golden" / fixture.audio)
     golden = Golden(
         max_word_edits=policy.staging.golden_max_word_edits,
