@@ -161,7 +161,7 @@ def write_payload(payload: Path, weights: dict[str, Tensor], space: Space) -> No
     check_payload(payload)
 
 
-def _write(
+def write(
     version: str,
     weights: dict[str, Tensor],
     space: Space,
@@ -254,19 +254,19 @@ def main() -> int:
     settings = read_settings(yaml.safe_load(Path("params.yaml").read_text()))
     weights = pretrained()
     first = Derived(description="As the package has it; its pickle was converted to safetensors once.")
-    base = _write(settings.base, weights, BASE, first, {"converted": "pretrained.pt, read as tensors alone"})
+    base = write(settings.base, weights, BASE, first, {"converted": "pretrained.pt, read as tensors alone"})
     sample = _fitting_sample(settings)
     vectors = _vectors(load(base / "payload", threads=2), sample)
     for version, about in settings.derived.items():
         if about.bits is not None:
             made: dict[str, JsonValue] = {"made_from": settings.base, "bits": about.bits}
-            _write(version, quantize(weights, about.bits), BASE, about, made)
+            write(version, quantize(weights, about.bits), BASE, about, made)
         if about.dimension is not None:
             matrix, mean = principal_components(vectors, about.dimension)
             projected = weights | {PROJECTION: torch.from_numpy(matrix), MEAN: torch.from_numpy(mean)}
             space = Space(name=f"ge2e-pca-{about.dimension}", dimension=about.dimension)
             made = {"made_from": settings.base, "components_fitted_on": str(CORPUS), "seed": settings.seed}
-            _write(version, projected, space, about, made, sample)
+            write(version, projected, space, about, made, sample)
     return 0
 
 
