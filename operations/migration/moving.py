@@ -63,13 +63,13 @@ def migrate(
         report = _carry_out(context, move)
         (digest,) = put(context, report)
         facts: dict[str, JsonValue] = {"voiceprints": report.target_count, "recall": report.target_recall.rate}
-        facts |= {"source_recall": report.source_recall.rate, "faults": list(report.faults)}
+        facts |= {"source_recall": report.source_recall.rate, "reasons": list(report.faults)}
         return {"migration_report": digest}, facts
 
     release = captured["release"]
     outputs = once(
         context, family=family, release=release, step=STEP, inputs=inputs, body=body,
-        settled=lambda facts: not facts["faults"],
+        settled=lambda facts: not facts["reasons"],
     )  # fmt: skip
     report = get_document(context.store, MigrationReport, outputs["migration_report"])
     if report.faults:
