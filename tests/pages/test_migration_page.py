@@ -10,7 +10,8 @@ from pages.migration import markdown
 REPORT = MigrationReport(
     family="speaker-embedding", plan="1" * 64, source=Space(name="ge2e-256", dimension=256),
     target=Space(name="ge2e-pca-64", dimension=64), source_bundle="2" * 64, target_bundle="3" * 64, source_count=1_096,
-    target_count=1_095, source_recall=RecallCount(found=182, probes=384), target_recall=RecallCount(found=189, probes=384),
+    target_count=1_095, source_recall=RecallCount(found=182, probes=384),
+    target_recall=RecallCount(found=189, probes=384),
     shim=ShimReport(
         matrix="4" * 64, pairs=288, recall=RecallCount(found=48, probes=192), native=RecallCount(found=96, probes=192)
     ),
