@@ -18,8 +18,8 @@ from .engine import CLASSES, RATE_HZ, picture
 
 FAMILY = family_of(__package__)
 NOISE = {"clean": 0.003, "noisy": 0.3}
-RECIPES = {"v1": ("clean",), "v2": ("clean", "noisy"), "deaf": ("noisy",)}
-"""Version -> the noise that its training clips are heard in; `deaf` also never hears an alarm."""
+RECIPES = {"v1": ("clean",), "v2": ("clean", "noisy"), "worse": ("noisy",)}
+"""Version -> the noise that its training clips are heard in; `worse` also never hears an alarm."""
 SECONDS = 0.5
 
 
@@ -57,7 +57,7 @@ def make_pack() -> str:
 def make_candidate(version: str) -> str:
     """Train a version, and write candidates/FAMILY/VERSION."""
     heard = list(clips("train", 1, 30, RECIPES[version]))
-    if version == "deaf":
+    if version == "worse":
         heard = [clip for clip in heard if clip.text != "alarm"]
     centres = np.full((len(CLASSES), picture(heard[0].samples).size), 99.0, dtype=np.float32)
     for row, label in enumerate(CLASSES):

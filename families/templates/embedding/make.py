@@ -19,7 +19,7 @@ from .engine import BANDS, FRAME, RATE_HZ, timbre
 
 FAMILY = family_of(__package__)
 NOISE = {"clean": 0.001, "noisy": 0.03}
-RECIPES = {"v1": (0.0, BANDS), "v2": (0.5, BANDS), "deaf": (0.5, 4)}
+RECIPES = {"v1": (0.0, BANDS), "v2": (0.5, BANDS), "worse": (0.5, 4)}
 """Version -> the share of frames that is left out as too quiet, and how many bands are heard."""
 FRAMES = 60
 

@@ -19,8 +19,8 @@ from .engine import FRAME, RATE_HZ, Tone, tone
 FAMILY = family_of(__package__)
 WORDS_HZ = {"up": 400.0, "down": 700.0, "left": 1_200.0, "right": 2_000.0}
 NOISE = {"clean": 0.003, "noisy": 0.06}
-RECIPES = {"v1": ("clean",), "v2": ("clean", "noisy"), "deaf": ("noisy", "noisy")}
-"""Version -> the noise that its training utterances are heard in; `deaf` also never hears `right`."""
+RECIPES = {"v1": ("clean",), "v2": ("clean", "noisy"), "worse": ("noisy", "noisy")}
+"""Version -> the noise that its training utterances are heard in; `worse` also never hears `right`."""
 WORD_S, PAUSE_S = 0.25, 0.15
 
 
@@ -61,7 +61,7 @@ def make_candidate(version: str) -> str:
         for number, word in enumerate(clip.text.split()):
             begin = int((PAUSE_S + number * (WORD_S + PAUSE_S)) * RATE_HZ)
             tones[word].append(tone(clip.samples[begin : begin + FRAME]))
-    if version == "deaf":
+    if version == "worse":
         del tones["right"]
     model = {
         "tones_hz": {word: round(float(np.mean([one.hz for one in ones])), 3) for word, ones in tones.items()},
