@@ -6,9 +6,10 @@ Invariants: spans are made when the request is recorded, from times that were ta
 next to nothing; a collector that is away or slow costs spans, which are counted, and no request; attributes are names
 from fixed lists, labels and numbers: never text, keys or sessions. A client whose trace is not sampled has no spans.
 
-A request is one span `transcribe` or `stream` with the gateway's own span id (the one its answer's `traceparent`
-names), and below it `ingress`, `preprocess`, `route`, `queue`, `infer`, `postprocess`. Ingress and route have their
-times; the others are laid one after the other from the routing on, and of a stream each is the sum over its chunks
+A request is one span, called by its task (`transcribe`, `stream`, `speak`, `embed`, `classify`, `turn`), with the
+gateway's own span id (the one its answer's `traceparent` names), and below it `ingress`, `preprocess`, `route`,
+`queue`, `infer`, `postprocess`. Ingress and route have their times; the others are laid one after the other from the
+routing on, and of a stream each is the sum over its chunks
 (`soundcheck.summed`). Shadow copies and audits are spans of their own below the request.
 """
 
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from contracts.digest import short
+from contracts.policy import Task
 from contracts.telemetry import REQUEST_LABELS
 from serving.ingress import Trace
 
@@ -39,8 +41,9 @@ _PATH = "/v1/traces"
 _NUMBERS = (
     "status", "route_version", "audio_s", "batch", "retries", "worker_died", "partial_words", "unstable_words",
     "confidence", "cost_usd", "privacy_errors", "shadow_edits", "shadow_words", "cascade_edits", "cascade_words",
+    "first_audio_ms", "starved", "spoken_s", "cached", "tokens", "handoff", "grounded", "citations", "barge_ins",
 )  # fmt: skip
-_NAMES = ("family", "arm", "mode", "priority", "degraded", "cascade", "error_code", *REQUEST_LABELS)
+_NAMES = ("family", "arm", "mode", "task", "priority", "degraded", "cascade", "error_code", *REQUEST_LABELS)
 STAGES = ("preprocess", "queue", "infer", "postprocess")
 
 
@@ -104,7 +107,7 @@ class Tracer:
         began = timing.routed if beside else timing.arrived
         offset_ns = time.time_ns() - time.monotonic_ns()
         ended_ns = time.monotonic_ns()
-        name = "audit" if row["cascade"] == "audit" else "shadow" if beside else _KINDS[row["mode"]]
+        name = "audit" if row["cascade"] == "audit" else "shadow" if beside else _name(row)
         yield self._span(
             name, trace, own, trace.span if beside else trace.parent, _ns(began) + offset_ns, ended_ns + offset_ns,
             {**_attributes(row)}, server=not beside, failed=row["status"] >= 500,
@@ -147,7 +150,19 @@ class Tracer:
         )
 
 
-_KINDS = {"http": "transcribe", "stream": "stream"}
+_KINDS: dict[Task, str] = {
+    "transcription": "transcribe",
+    "synthesis": "speak",
+    "embedding": "embed",
+    "classification": "classify",
+    "dialogue": "turn",
+}
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """What a request's span is called; a stream of audio that is transcribed is a `stream`."""
+    streamed = row["mode"] == "stream" and row["task"] == "transcription"
+    return "stream" if streamed else _KINDS[row["task"]]
 
 
 def _stages(row: Mapping[str, Any], timing: Timing, ended_ns: int, *, beside: bool) -> Iterator[tuple[str, int, int]]:

@@ -72,7 +72,7 @@ def rows_of(home: Home, family: str, since: float, count: int) -> list[dict[str,
         rows = read(home.root / "telemetry", family, since)
         return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
 
-    rows: list[dict[str, Any]] = eventually(lambda: rows if len(rows := found()) >= count else [])
+    rows: list[dict[str, Any]] = eventually(lambda: rows if len(rows := found()) >= count else [], timeout_s=25)
     assert len(rows) == count
     return rows
 

@@ -21,7 +21,9 @@ from websockets.exceptions import ConnectionClosed
 
 from contracts.errors import WrongCall
 from registry.store import open_store
-from serving.client import open_stream
+from serving.asking.dialogue import ROUTE as DIALOGUE
+from serving.asking.synthesis import ROUTE as SPEECH
+from serving.client import ApiFailure, next_said, open_stream
 from serving.telemetry import read
 from tests.serving.conftest import RATE_HZ, Home, StartGateway, silence, wav, with_command
 from tests.serving.otlp_collector import Collector, collecting
@@ -141,6 +143,48 @@ async def _stream(url: str, key: str, start: dict[str, Any], messages: tuple[Any
     return last
 
 
+def _texts() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Requests to /v1/audio/speech: name, body."""
+    asked = {"model": "voice", "input": f"{SAID}.", "response_format": "pcm"}
+    yield "said", asked
+    yield "voice", {**asked, "voice": LABEL}
+    yield "instructions", {**asked, "instructions": PLANTED}
+    yield "unknown field", {**asked, LABEL: PLANTED}
+    yield "shape", {**asked, "response_format": LABEL}
+    yield "nothing to say", {**asked, "input": "."}
+    yield "too long", {**asked, "input": SAID * 300}
+    yield "model", {**asked, "model": LABEL}
+    yield "engine fails", {**asked, "input": f"{SAID} fail."}
+    yield "worker dies", {**asked, "input": f"crash {SAID}."}
+    yield "no object", {"input": [PLANTED]}
+
+
+async def _talk(url: str, key: str) -> list[str]:
+    """Texts that are said over a WebSocket, one of them refused, and a dialogue; messages of the former's refusals."""
+    refused: list[str] = []
+    for start in ({"input": f"{SAID}."}, {"input": SAID, "voice": LABEL}, {"input": SAID, LABEL: PLANTED}):
+        async with open_stream(url, "voice", key, {"X-Soundcheck-Session": LABEL}, route=SPEECH) as websocket:
+            await websocket.send(json.dumps({"type": "start", **start}))
+            with suppress(ApiFailure):
+                while isinstance(said := await next_said(websocket), bytes) or said["type"] != "done":
+                    pass
+                continue
+            refused.append(str(websocket.close_reason))
+    async with open_stream(url, "talk", key, {"X-Soundcheck-Tenant": PLANTED}, route=DIALOGUE) as websocket:
+        await websocket.send(json.dumps({"type": "start", "sample_rate": RATE_HZ, "session": LABEL}))
+        await websocket.send((VOICE * 32767).astype("<i2").tobytes())
+        await websocket.send('{"type": "end"}')
+        heard = ""
+        while isinstance(said := await next_said(websocket), bytes) or said["type"] != "done":
+            heard = said["heard"] if isinstance(said, dict) and said["type"] == "reply" else heard
+        assert heard == SAID
+        await websocket.send(json.dumps({"type": LABEL, "text": SAID}))
+        with pytest.raises(ApiFailure) as failure:
+            await next_said(websocket)
+        refused.append(str(failure.value))
+    return refused
+
+
 def _use(url: str, home: Home) -> dict[str, bytes]:
     """Send everything; the bodies and headers of refusals."""
     told: dict[str, bytes] = {}
@@ -154,6 +198,12 @@ def _use(url: str, home: Home) -> dict[str, bytes]:
             else:
                 told[f"refusal: {name}"] = answer.content
             told[f"headers: {name}"] = repr(answer.headers).encode()
+        for name, body in _texts():
+            answer = client.post("/v1/audio/speech", json=body, headers={**own, "X-Soundcheck-Session": LABEL})
+            if answer.status_code != 200:
+                told[f"refusal: speech, {name}"] = answer.content
+            told[f"headers: speech, {name}"] = repr(answer.headers).encode()
+        told["talk"] = repr(asyncio.run(_talk(url, home.key))).encode()
         for number, event in enumerate(_events()):
             told[f"event {number}"] = client.post("/v1/events", json=event, headers=own).content
         for path in (f"/v1/{LABEL}", f"/{LABEL}?q={LABEL}"):
@@ -176,7 +226,11 @@ def seen(tmp_path_factory: pytest.TempPathFactory, start_tiny: StartGateway) -> 
         patched.setenv("SOUNDCHECK_SECRET", "planted-environment-secret")
         options = ("--traces", collector.url.replace("//", "//planted-user:planted-password@"), "--deadline-s", "3")
         log = root / "run" / "gateway.log"
-        with start_tiny(root, families=["tiny"], log=log, options=options) as gateway:
+        serve = {
+            "voice": home.folder("voice", "", task="synthesis"),
+            "talk": home.folder("talk", SAID, task="dialogue"),
+        }
+        with start_tiny(root, families=["tiny"], serve=serve, log=log, options=options) as gateway:
             told = _use(gateway.base_url, home)
             _fail(collector)
         told["traces"] = b"".join(collector.bodies)
@@ -197,13 +251,14 @@ def _content(path: Path) -> bytes:
 
 def _fail(collector: Collector) -> None:
     """Wait for spans, then let the collector refuse what comes at the end, so that a failure is logged if ever."""
-    collector.wait({"transcribe", "stream"})
+    collector.wait({"transcribe", "stream", "speak", "turn"})
     time.sleep(1.2)
     collector.status = 400
 
 
 def test_fault_62_what_was_sent_and_said_is_in_nothing_that_is_kept(seen: Seen) -> None:
-    kinds = ("telemetry/family=tiny", "telemetry/events", "run/gateway.log")
+    families = (f"telemetry/family={name}" for name in ("tiny", "voice", "talk"))
+    kinds = (*families, "telemetry/events", "run/gateway.log")
     for kind in kinds:
         assert any(name.startswith(kind) and content for name, content in seen.files.items()), kind
     for name, content in seen.files.items():
@@ -213,6 +268,7 @@ def test_fault_62_what_was_sent_and_said_is_in_nothing_that_is_kept(seen: Seen) 
 
 def test_fault_62_nor_in_anything_that_is_told(seen: Seen) -> None:
     assert sum(name.startswith("refusal") for name in seen.told) >= 10
+    assert sum(name.startswith("refusal: speech") for name in seen.told) == 8
     for name, content in seen.told.items():
         for plant in PLANTS:
             assert plant.encode() not in content.lower(), f"{plant} in {name}"
