@@ -18,12 +18,13 @@ from contracts.incident import Action
 Metric = Literal[
     "failure_rate", "slow_rate", "tail_rate", "late_partial_rate", "churn", "wer", "confidence", "success_rate",
     "retry_rate", "correction_rate", "interruption_rate", "abandonment_rate", "underrun_rate", "cancellation_rate",
-    "support_ticket_rate", "usd_per_success",
+    "support_ticket_rate", "usd_per_success", "ungrounded_rate", "handoff_rate", "barge_in_share",
 ]  # fmt: skip
 """What slices are compared by: rates a request, a turn, a word, a partial word, or an answer.
 
 `slow_rate`: over the family's latency budget; `tail_rate` and `late_partial_rate`: over what 95% of the baseline stayed
-under, so that the tail must double to be over budget.
+under, so that the tail must double to be over budget. Of a dialogue: `ungrounded_rate` and `handoff_rate` are of turns,
+`barge_in_share` is of the interruptions that clients tell those that the server was told of while it spoke.
 """
 
 
@@ -52,6 +53,9 @@ BUDGETS: Mapping[Metric, MetricBudget] = {
     "cancellation_rate": MetricBudget(allowed=0.03),
     "support_ticket_rate": MetricBudget(allowed=0.005),
     "usd_per_success": MetricBudget(allowed=0.30, relative=True),
+    "ungrounded_rate": MetricBudget(allowed=0.02),
+    "handoff_rate": MetricBudget(allowed=0.10),
+    "barge_in_share": MetricBudget(better="higher", allowed=0.20),
 }
 DUE_S: Mapping[Action, float] = {
     "rollback": 1800, "partial_rollback": 1800, "degrade": 1800, "pause": 3600, "continue": 14_400,
