@@ -43,7 +43,8 @@ COLUMNS = (
     "timestamp", "session_id", "bundle", "arm", "status", "error_code", "worker_died", "retries", "audio_s",
     "speech_s", "level_dbfs",
     "latency_ms", "first_partial_ms", "preprocess_ms", "queue_ms", "infer_ms", "postprocess_ms", "partial_words",
-    "unstable_words", "confidence", "cost_usd", "privacy_errors", "errors", "words", *LABELS, *EVENTS.values(),
+    "unstable_words", "confidence", "cost_usd", "privacy_errors", "errors", "words", "grounded", "handoff", "barge_ins",
+    *LABELS, *EVENTS.values(),
 )  # fmt: skip
 """What is read of telemetry."""
 
@@ -145,10 +146,26 @@ def _measures(
         "privacy_rate": (private, one),
         "worker_deaths": (np.nan_to_num(column(rows, "worker_died")), one),
         **{name: (count, one) for name, count in told.items()},
+        **_of_dialogues(rows, told["interruption_rate"]),
         **_stages(rows, latency, answered),
     }
     harmed = (failed > 0) | (slow > 0) | (private > 0) | (measures["rewritten"][0] > 0) | (sum(told.values()) > 0)
     return measures, np.asarray(harmed, dtype=bool)
+
+
+def _of_dialogues(rows: pd.DataFrame, interruptions: Floats) -> dict[str, tuple[Floats, Floats]]:
+    """Of turns of a dialogue: those that were not grounded, went to a person, and broke in.
+
+    A client tells an interruption of the turn whose reply it broke off, the server counts it in the turn that follows:
+    the two meet in the sums of a session.
+    """
+    grounded, handoff, barge_ins = (column(rows, name) for name in ("grounded", "handoff", "barge_ins"))
+    heard = ~np.isnan(barge_ins)
+    return {
+        "ungrounded_rate": _ratio(1.0 - grounded, np.where(np.isnan(grounded), np.nan, 1.0)),
+        "handoff_rate": _ratio(handoff, np.where(np.isnan(handoff), np.nan, 1.0)),
+        "barge_in_share": (np.nan_to_num(barge_ins), np.where(heard, interruptions, 0.0)),
+    }
 
 
 def _turns(rows: pd.DataFrame, session: Codes, success: npt.NDArray[np.bool_], within_s: float) -> Turns:
