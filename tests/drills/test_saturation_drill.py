@@ -29,7 +29,7 @@ from tests.drills.timeshift import Recorded, lay, put, spread, take
 from tests.operations.gated_releases import FAMILY
 from tests.operations.tiny_family import GATEWAY, TinyFamily
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)  # a machine that may be busy; a quiet one takes a tenth
 
 WORK_MS = 100
 """So that a worker carries ten utterances a second."""
