@@ -145,7 +145,8 @@ def test_a_collector_that_is_away_delays_no_end(tmp_path: Path) -> None:
 def full_row() -> dict[str, object]:
     return row(
         mode="http", task="transcription", priority="interactive", degraded="no", cascade="none", error_code="",
-        route_version=1, preprocess_ms=1.0, infer_ms=2.0, postprocess_ms=0.5, batch=1, retries=0, worker_died=0, confidence=None,
+        route_version=1, preprocess_ms=1.0, infer_ms=2.0, postprocess_ms=0.5, batch=1, retries=0, worker_died=0,
+        confidence=None,
     )  # fmt: skip
 
 
