@@ -156,8 +156,8 @@ def _module(engine: str) -> str:
     """The module of an engine: one of this room, or of a folder below families/, never of another place."""
     if engine in ENGINES:
         return f"speech.runtimes.{engine}"
-    own = engine.removeprefix(FAMILIES)
-    if engine.startswith(FAMILIES) and own.isidentifier() and importlib.util.find_spec(f"{engine}.engine"):
+    is_own = engine.startswith(FAMILIES) and engine.removeprefix(FAMILIES).isidentifier()
+    if is_own and all(map(importlib.util.find_spec, (engine, f"{engine}.engine"))):
         return f"{engine}.engine"
     raise Refused(
         "unknown engine",
