@@ -18,18 +18,32 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from contracts.digest import Digest, short
 from contracts.errors import Corrupt, Refused, WrongCall
 from contracts.feature_contract import FeatureContract
+from contracts.policy import Task
 from serving.payload import private_copy
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from registry.store import Store
+    from speech.runtimes import Samples
 
 COLUMN = "audio"
 """Column of the input: bytes of an audio file, or its path."""
+TEXT = "text"
+"""Column of the input of a synthesis: what is to be said."""
+EXPECTED = {COLUMN: f"{COLUMN!r}: bytes of WAV files, or their paths", TEXT: f"{TEXT!r}: what is to be said"}
+COLUMNS: dict[Task, list[str]] = {
+    "transcription": ["text", "confidence"],
+    "synthesis": ["audio"],
+    "embedding": ["embedding", "space"],
+    "classification": ["label", "scores"],
+}
+"""What comes back, by task."""
 META = "registered_model_meta"
 """File that MLflow leaves beside a model that it loads by the name of a version."""
 
@@ -38,45 +52,72 @@ class BundleModel:
     """A restored bundle's payload, loaded by its own runtime, with the digests that its manifest names (fault 28)."""
 
     def __init__(self, payload: Path, digests: Mapping[str, Digest]) -> None:
-        from speech.runtimes import load
+        """Raises Refused for an assistant: turns of a dialogue are no rows of a table."""
+        from speech.runtimes import load_model
+        from speech.runtimes.kinds import task_of
 
         self._copy = TemporaryDirectory(prefix="soundcheck-")  # an engine may read or map its files for as long
         own = private_copy(payload, digests, Path(self._copy.name) / "payload")
         contract = own / "feature_contract.json"
         self._contract = FeatureContract.parse(contract.read_bytes(), where=str(contract))
-        self._runtime = load(own)
+        self._model: Any = load_model(own)
+        self._task = task_of(self._model)
+        if self._task == "dialogue":
+            raise Refused(
+                "an assistant cannot be asked by a table",
+                got="a model that holds dialogues",
+                expected="a model that answers a recording or a text",
+                next_step="ask it at the WebSocket /v1/assistant",
+            )
 
     def predict(self, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
-        """Transcribe the column `audio`, bytes of audio files or paths; a table (rows,) with `text` and `confidence`.
+        """Answer a table's rows in order; the columns are those of the model's task.
 
-        Raises WrongCall for a table without that column, and for a row that is not audio the model accepts.
+        A transcription, an embedding and a classification take `audio`, bytes of audio files or paths, and give `text`
+        and `confidence`, `embedding` (a list) and `space`, or `label` and `scores` (by class); a synthesis takes `text`
+        and gives `audio`, bytes of WAV files. Raises WrongCall for a table without its column, and for a row that is
+        not audio the model accepts.
         """
         import pandas as pd
 
-        if COLUMN not in model_input:
+        column = TEXT if self._task == "synthesis" else COLUMN
+        if column not in model_input:
             raise WrongCall(
-                "the input has no audio",
+                f"the input has no {column}",
                 where="the columns of the table",
                 got=", ".join(map(str, model_input.columns)) or "none",
-                expected=f"{COLUMN!r}: bytes of WAV files, or their paths",
+                expected=EXPECTED[column],
             )
-        rows = [self._transcribe(value, row) for row, value in enumerate(model_input[COLUMN])]
-        return pd.DataFrame(rows, columns=["text", "confidence"], index=model_input.index)
+        rows = [self._answer(value, row) for row, value in enumerate(model_input[column])]
+        return pd.DataFrame(rows, columns=COLUMNS[self._task], index=model_input.index)
 
-    def _transcribe(self, value: object, row: int) -> tuple[str, float | None]:
+    def _answer(self, value: object, row: int) -> tuple[object, ...]:
+        if self._task == "synthesis":
+            from serving.encoding import whole
+
+            samples = np.concatenate(list(self._model.speak(str(value))))
+            return (whole("wav", samples, self._model.sample_rate_hz),)
+        samples = self._samples(value, row)
+        if self._task == "embedding":
+            return self._model.embed(samples).tolist(), self._model.space
+        if self._task == "classification":
+            found = self._model.classify(samples)
+            return found.label, dict(zip(self._model.classes, found.scores, strict=True))
+        transcript = self._model.transcribe(samples)
+        return transcript.text, transcript.confidence
+
+    def _samples(self, value: object, row: int) -> Samples:
         from serving.audio import decode
         from serving.link import ServingFailure
 
         where = f"row {row} of the column {COLUMN!r}"
         try:
             content = bytes(value) if isinstance(value, bytes | bytearray) else Path(str(value)).read_bytes()
-            samples = decode(content, self._contract).samples
+            return decode(content, self._contract).samples
         except ServingFailure as failure:
             raise WrongCall("the model cannot hear this", where=where, got=failure.message) from None
         except OSError as error:
             raise WrongCall("the audio cannot be read", where=where, got=error.strerror or "no such file") from None
-        transcript = self._runtime.transcribe(samples)
-        return transcript.text, transcript.confidence
 
 
 class _Named(NamedTuple):
