@@ -75,7 +75,7 @@ def texts(count: int) -> list[str]:
     return chosen
 
 
-def measure(progress: frame.Progress, count: int = 48, rounds: int = 6) -> frame.Result:
+def measure(progress: frame.Progress, count: int = 64, rounds: int = 6) -> frame.Result:
     """What the gateway adds to the first audio byte, by round: the difference of percentiles over the same texts."""
     with tempfile.TemporaryDirectory(prefix="soundcheck-benchmark-") as folder:
         payload = build(VERSION, Path(folder) / VERSION) / "payload"

@@ -43,7 +43,7 @@ TITLES = {
 """Written form -> what is said."""
 
 POLISH = {
-    "window": 512, "envelope": 40, "sharpness": 0.2, "breath": 0.5, "breath_from_hz": 3000, "phase_rounds": 16,
+    "window": 512, "envelope": 40, "sharpness": 0.2, "breath": 0.5, "breath_from_hz": 3000, "phase_rounds": 32,
     "room_s": 0.25, "room": 0.15, "level_db": -20,
 }  # fmt: skip
 """speech.runtimes.studio_voice.Polish."""

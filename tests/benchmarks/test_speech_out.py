@@ -54,6 +54,6 @@ def test_no_figure_of_a_gateway_that_says_something_else(voice: EspeakVoice, cha
 
 
 def test_texts_are_of_every_domain_and_none_is_kept() -> None:
-    assert len(speech_out.texts(48)) == 48
+    assert len(speech_out.texts(64)) == 64
     assert len(set(speech_out.texts(6))) == 6
-    assert not set(speech_out.texts(48)) & set(PROMPTS)
+    assert not set(speech_out.texts(64)) & set(PROMPTS)
