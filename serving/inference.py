@@ -147,7 +147,7 @@ class Inference:
 
     def _recite(self, connection: Connection, number: int, kept: tuple[Samples, ...]) -> None:
         """A prompt whose audio is kept needs no model: it waits for nobody."""
-        work = {"id": number, "queue_ms": 0.0, "infer_ms": 0.0, "batch": 1, "load": self._queues.load}
+        work = {"id": number, "queue_ms": 0.0, "infer_ms": 0.0, "batch": 1, "load": self._load}
         for chunk in kept:
             connection.send({"op": "audio", **work}, chunk)
         connection.send({"op": "spoken", "cached": 1, **work})
@@ -182,6 +182,12 @@ class Inference:
                 "calls": self._calls,
                 "heard": self._heard,
             }
+
+    @property
+    def _load(self) -> float:
+        """How full the interactive queue is; counted while nobody changes it."""
+        with self._changed:
+            return self._queues.load
 
     def drain(self, timeout_s: float) -> None:
         """Wait until nothing is queued, running or open, for at most `timeout_s` seconds."""
@@ -408,7 +414,7 @@ class Inference:
             "queue_ms": ((job.began or job.arrived) - job.arrived) * 1000 if first else 0.0,
             "infer_ms": (job.infer_s - job.told_s) * 1000,
             "batch": batch,
-            "load": self._queues.load,
+            "load": self._load,
         }
         job.told_s = job.infer_s
         job.peer.send(header, samples)
