@@ -23,20 +23,24 @@ _EDGE = 1e-9
 
 
 class Point(NamedTuple):
-    """A model: what an audio hour costs (USD), and its error rate on each slice (lower is better)."""
+    """A model: what an audio hour costs (USD), its rates on each slice (lower is better), and what they are of."""
 
     cost: float
     rates: Mapping[str, float]
+    metric: str = "WER"
 
 
 def point_of(score: ScoreReport, timing: TimingReport) -> Point:
-    """A scored model: its cost, and its WER on every slice that a gate names (`pack/slice`)."""
-    rates = {
-        f"{row.pack}/{row.slice}": row.candidate.rate
-        for row in score.comparisons
-        if row.metric == "wer" and row.candidate.rate is not None
-    }
-    return Point(timing.cost_usd_per_audio_hour, rates)
+    """A scored model: its cost, and its WER on every slice that a gate names (`pack/slice`).
+
+    Where WER is not asked it is every metric that is; of one where higher is better the sign is changed.
+    """
+    known = [(row, row.candidate.rate) for row in score.comparisons if row.candidate.rate is not None]
+    worded = {f"{row.pack}/{row.slice}": rate for row, rate in known if row.metric == "wer"}
+    if worded:
+        return Point(timing.cost_usd_per_audio_hour, worded)
+    rates = {f"{row.pack}/{row.slice} {row.metric}": rate if row.better == "lower" else -rate for row, rate in known}
+    return Point(timing.cost_usd_per_audio_hour, rates, "every metric")
 
 
 def saving(timing: TimingReport) -> float | None:
@@ -169,7 +173,8 @@ def frontier(models: Mapping[str, Point]) -> tuple[str, ...]:
     beaten = [
         f"{name} is worse or dearer than {', '.join(by)} and in nothing better" for name, by in rivals.items() if by
     ]
-    measured = "cost an audio hour against WER on every gated slice, earlier models as measured at their release"
+    metric = next(iter(models.values())).metric
+    measured = f"cost an audio hour against {metric} on every gated slice, earlier models as measured at their release"
     return ("; ".join([f"worth having: {kept}", *beaten]) + f" ({measured})",)
 
 

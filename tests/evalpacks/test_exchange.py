@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.policy import Exchange
-from contracts.reports import Comparison, Count, TimingReport
+from contracts.reports import Comparison, Count, ScoreReport, TimingReport
 from contracts.verdict import Value, Verdict
-from evalpacks.exchange import Point, dominated, sentences, settle
+from evalpacks.exchange import Point, dominated, frontier, point_of, sentences, settle
 from tests.evalpacks.gate_samples import gate_report_of
 from tests.evalpacks.gate_samples import timing as timing_report
 
@@ -174,3 +174,25 @@ def test_the_frontier_is_never_empty_and_dominates_the_rest(models: dict[str, Po
     assert frontier
     assert all(frontier & set(rivals) for name, rivals in found.items() if name not in frontier)
     assert all(name not in found[rival] for name, rivals in found.items() for rival in rivals)
+
+
+def test_a_family_without_words_is_weighed_by_every_metric_that_it_has() -> None:
+    f1 = row(metric="macro_f1", better="higher", slice="overall", candidate=Count(numerator=900, denominator=1000))
+    eer = row(metric="eer", better="lower", slice="overall", candidate=Count(numerator=50, denominator=1000))
+    found = point_of(scored(f1, eer), timing(None))
+    assert found.rates == {"commands/overall macro_f1": -0.9, "commands/overall eer": 0.05}
+    worse = found._replace(rates={"commands/overall macro_f1": -0.8, "commands/overall eer": 0.05})
+    assert dominated({"new": found, "old": worse})["old"] == ("new",)
+    assert "cost an audio hour against every metric on every gated slice" in frontier({"new": found, "old": worse})[0]
+
+
+def test_where_words_are_counted_they_alone_are_weighed() -> None:
+    intent = row(metric="intent_recall", better="higher")
+    assert point_of(scored(row(), intent), timing(None)).rates == {"commands/noise=clean": 0.115}
+
+
+def scored(*rows: Comparison) -> ScoreReport:
+    return ScoreReport(
+        family="f", version="v", payload_digest="0" * 64, stable_payload=None, packs={}, policy="0" * 64,
+        normalizer="none/1", alpha=0.05, replicates=10, words={}, stable_words={}, comparisons=rows,
+    )  # fmt: skip
