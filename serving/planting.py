@@ -45,10 +45,11 @@ Kind = Literal["latency", "first_partial", "churn", "errors", "twice", "crash", 
 class Fault(Part):
     """What goes wrong, and for whom: requests with all these labels, heard by bundles whose digest begins so.
 
-    `latency`: each file waits `ms` for its worker. `first_partial`: a stream's first words come `ms` later. `churn`: a
-    partial's last word is shown wrong first. `errors`: every other word of an answer is wrong. `twice`: whatever is
-    heard is heard once more, at full cost. `crash`: the worker is killed, as the kernel does when memory is short.
-    `nan`: the worker says that its work took NaN milliseconds. `share` is the share of requests.
+    `latency`: each file, and each text to be said, waits `ms` for its worker. `first_partial`: a stream's first words
+    come `ms` later. `churn`: a partial's last word is shown wrong first. `errors`: every other word of an answer is
+    wrong. `twice`: whatever is heard is heard once more, at full cost. `crash`: the worker is killed, as the kernel
+    does when memory is short. `nan`: the worker says that its work took NaN milliseconds. `share` is the share of
+    requests.
     """
 
     kind: Kind

@@ -16,11 +16,13 @@ import pytest
 import yaml
 
 from contracts.errors import WrongCall
-from contracts.policy import ServingSettings
+from contracts.policy import ServingSettings, Task
+from serving.asking import Asked, Door, asker
 from serving.client import ApiFailure, RunningGateway, Streamed, stream, transcribe
 from serving.gateway import main
 from serving.planting import LOOK_S, Fault, parse, refuse_production
 from serving.telemetry import read
+from speech.kinds import Prompt
 from tests.serving.conftest import Home, StartGateway, silence, wav
 
 PHONE, DESKTOP = {"X-Soundcheck-Device": "phone"}, {"X-Soundcheck-Device": "desktop"}
@@ -36,9 +38,10 @@ def struck_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture(scope="module")
 def struck(struck_home: Home, start_tiny: StartGateway) -> Iterator[RunningGateway]:
-    folder = struck_home.folder("tiny", SAID)
+    serve = {"tiny": struck_home.folder("tiny", SAID)}
+    serve |= {task: struck_home.folder(task, SAID, task=task) for task in ("synthesis", "classification")}
     options = ("--plant", str(struck_home.root / "faults.yaml"), "--deadline-s", "10")
-    with start_tiny(struck_home.root, serve={"tiny": folder}, options=options) as gateway:
+    with start_tiny(struck_home.root, serve=serve, options=options) as gateway:
         yield gateway
 
 
@@ -138,6 +141,24 @@ def test_nan_is_never_stored(struck: RunningGateway, struck_home: Home, plant: P
     # A figure that is not finite would stay in a counter for ever.
     assert " nan" not in httpx.get(f"{struck.base_url}/metrics", trust_env=False).text.lower()
     assert httpx.get(f"{struck.base_url}/v1/live", trust_env=False).status_code == 200
+
+
+@pytest.mark.parametrize("task", ["synthesis", "classification"])
+def test_latency_is_planted_on_families_of_other_tasks(
+    struck: RunningGateway, struck_home: Home, plant: Plant, tmp_path: Path, task: Task
+) -> None:
+    (tmp_path / "a.wav").write_bytes(wav(silence(1.0)))
+    prompt, door = Prompt(tmp_path / "a.wav", "one."), Door(struck.base_url, task, struck_home.key)
+
+    async def ask(headers: dict[str, str]) -> Asked:
+        async with httpx.AsyncClient(timeout=20) as client:
+            return await asker(task).ask(door, prompt, headers, client=client)
+
+    asyncio.run(ask(PHONE))
+    plant(kind="latency", ms=1_500)
+    slow, fast = (asyncio.run(ask(headers)) for headers in (PHONE, DESKTOP))
+    assert slow.latency_ms > 1_500 > fast.latency_ms
+    assert slow.answer == fast.answer
 
 
 def test_a_worker_that_is_asked_twice_says_what_both_took() -> None:
