@@ -36,9 +36,9 @@ def family_new(name: str, task: str, write_params: bool) -> None:
         click.echo("\n# below `families` in params.yaml:\n" + made.section, nl=False)
     for line in (
         "next:",
+        f"  git add families params.yaml && git commit -m 'Family {name}'",
         f"  python -m {made.module}.make pack",
         f"  python -m {made.module}.make v1",
-        f"  git add families params.yaml && git commit -m 'Family {name}'",
         f"  soundcheck release {name} --candidate v1",
     ):
         click.echo(line, err=True)

@@ -27,12 +27,14 @@ def test_the_guide_ends_with_an_improvement_that_is_staged_and_a_bad_candidate_t
 @pytest.mark.parametrize("task", tasks())
 def test_what_family_new_writes_is_released_as_it_is(task: Task, tmp_path: Path) -> None:
     root = clone(tmp_path / "clone")
-    made = f"soundcheck family new my-own --task {task} --write-params\n" + "\n".join(
-        f"python -m families.my_own.make {what}" for what in ("pack", "v1", "v2", "worse")
-    )
-    committed = "git add families params.yaml\ngit commit --quiet --message 'My own'"
-    staged = "\n".join(f"python {STAGED} my-own {version}" for version in ("v1", "v2"))
-    done = shell(root, "\n".join([made, committed, staged]), timeout_s=LONGEST_S)
+    lines = [
+        f"soundcheck family new my-own --task {task} --write-params",
+        "git add families params.yaml",
+        "git commit --quiet --message 'My own'",
+        *(f"python -m families.my_own.make {what}" for what in ("pack", "v1", "v2", "worse")),
+        *(f"python {STAGED} my-own {version}" for version in ("v1", "v2")),
+    ]
+    done = shell(root, "\n".join(lines), timeout_s=LONGEST_S)
     assert done.returncode == 0, done.stderr
     stopped = shell(root, f"python {STAGED} my-own worse", timeout_s=LONGEST_S)
     assert stopped.returncode == 1
