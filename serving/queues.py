@@ -273,6 +273,7 @@ class Queues:
         while lane.utterances and len(taken) < most and not lane.utterances[0].long:
             taken.append(lane.utterances.popleft())
         lane.taken([job for job in taken if not job.position])
+        self._speaking |= {job.key: job for job in taken if job.operation == "speak"}
         return taken
 
     def _wait_s(self, lane: _Lane, now: float, expected_s: float) -> float:

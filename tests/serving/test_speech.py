@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,19 @@ def test_a_client_over_http_that_leaves_ends_the_making(slow: RunningGateway, ho
     assert eventually(lambda: idle(slow), timeout_s=1.5)
     said = row(home, since)
     assert (said["status"], said["error_code"], said["characters"]) == (499, "client_gone", len(body["input"]))
+
+
+def test_a_client_over_http_that_does_not_read_is_left(slow: RunningGateway, home: Home) -> None:
+    since = time.time()
+    body = json.dumps({"model": "slow", "input": "a " * 999 + ".", "response_format": "pcm"})
+    head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {home.key}\r\n"
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        client.connect(("127.0.0.1", int(slow.base_url.rsplit(":", 1)[1])))
+        client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        said = row(home, since)
+    assert (said["status"], said["error_code"]) == (499, "unread")
+    assert eventually(lambda: idle(slow))
 
 
 def test_a_kept_prompt_is_told_in_telemetry(slow: RunningGateway, home: Home) -> None:
