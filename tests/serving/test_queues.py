@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from serving.frames import Header, Priority
-from serving.queues import CLASSES, MAX_WAITING_S, SLICE_S, Job, Limits, Operation, Queues
+from serving.queues import CLASSES, MAX_WAITING_S, SLICE_S, WINDOW, Job, Limits, Operation, Queues
+from speech.runtimes import Samples
 
 LIMITS = Limits(interactive=3, batch=4, streams=3, max_batch=3, batch_wait_s=0.0)
 NOTHING = np.zeros(0, dtype=np.float32)
@@ -20,8 +21,8 @@ class Nobody:
 
     gone = False
 
-    def send(self, header: Header) -> None:
-        raise AssertionError(header)
+    def send(self, header: Header, samples: Samples | None = None) -> None:
+        raise AssertionError(header, samples)
 
 
 def job(
@@ -257,3 +258,79 @@ def test_the_load_is_the_share_of_the_interactive_queue() -> None:
     queues = filled(job(number=1), job(number=2), job(number=3, priority="batch"))
     assert queues.load == pytest.approx(2 / 3)
     assert (queues.before("interactive"), queues.before("batch")) == (2, 3)
+
+
+# ---- speech -----------------------------------------------------------------------------------------------------
+def spoken(queues: Queues, chunk_s: float, *, now: float = 0.0) -> int:
+    """One chunk of whoever's turn it is is made and sent; whose it was."""
+    (one,), _ = queues.take(now, together=False)
+    one.speech = iter(())
+    one.dry_at = max(one.dry_at, now) + chunk_s
+    one.untaken += 1
+    queues.put_back(one)
+    queues.done()
+    return one.key[1]
+
+
+def test_who_runs_dry_first_is_served_first_and_a_new_text_before_all() -> None:
+    queues = filled(job("speak", 1, audio_s=0.0), job("speak", 2, audio_s=0.0))
+    assert [spoken(queues, 5.0), spoken(queues, 2.0)] == [1, 2]
+    assert spoken(queues, 1.0, now=1.0) == 2  # dry at 2; the first has until 5
+    assert queues.admit(job("speak", 3, arrived=1.5, audio_s=0.0))
+    assert [spoken(queues, 9.0, now=1.5), spoken(queues, 9.0, now=1.5), spoken(queues, 9.0, now=1.5)] == [3, 2, 1]
+
+
+@settings(max_examples=50)
+@given(lengths=st.lists(st.sampled_from((0.5, 1.0, 3.0)), min_size=2, max_size=LIMITS.streams))
+def test_law_listeners_of_texts_that_are_made_faster_than_they_last_never_run_dry(lengths: list[float]) -> None:
+    """Chunks that take together no longer than the shortest of them lasts are there in time, whoever else is served."""
+    queues = filled(*(job("speak", number, audio_s=0.0) for number in range(len(lengths))))
+    work_s = min(lengths) / len(lengths)
+    now, dry_at = 0.0, dict.fromkeys(range(len(lengths)), float("inf"))
+    for _ in range(WINDOW):
+        for _ in lengths:
+            (one,), _ = queues.take(now, together=False)
+            number = one.key[1]
+            now += work_s
+            assert now <= dry_at[number] + 1e-9
+            one.speech, one.dry_at = iter(()), max(one.dry_at, now) + lengths[number]
+            dry_at[number] = one.dry_at
+            queues.put_back(one)
+            queues.done()
+
+
+def test_a_listener_who_takes_nothing_has_no_more_made_until_it_does() -> None:
+    queues = filled(job("speak", 1, audio_s=0.0))
+    assert [spoken(queues, 1.0) for _ in range(WINDOW)] == [1] * WINDOW
+    assert queues.take(0.0, together=False) == ([], None)
+    assert (queues.streams, queues.idle, queues.waiting("interactive")) == (1, False, 0)
+    queues.taken((0, 1))
+    assert spoken(queues, 1.0) == 1
+    assert queues.take(0.0, together=False) == ([], None)
+    queues.closed((0, 1))
+    assert queues.idle
+
+
+def test_what_is_being_said_takes_no_place_of_those_that_wait_and_is_bounded_itself() -> None:
+    queues = Queues(LIMITS)
+    for number in range(LIMITS.streams):
+        assert queues.admit(job("speak", number, audio_s=0.0))
+        assert spoken(queues, 1.0) == number
+    assert queues.waiting("interactive") == 0
+    assert not queues.admit(job("speak", 9, audio_s=0.0))
+    assert queues.admit(job("transcribe", 9))
+    assert queues.cancel((0, 0)) == 1
+    assert queues.admit(job("speak", 9, audio_s=0.0))
+
+
+@pytest.mark.parametrize("when", ["waiting", "being made", "parked"])
+def test_speech_that_is_cancelled_is_over_wherever_it_stands(when: str) -> None:
+    queues = filled(job("speak", 1, audio_s=0.0))
+    if when == "parked":
+        assert [spoken(queues, 1.0) for _ in range(WINDOW)] == [1] * WINDOW
+    made = queues.take(0.0, together=False)[0] if when == "being made" else []
+    queues.cancel((0, 1))
+    assert all(one.cancelled for one in made)
+    queues.done()
+    assert queues.idle
+    assert queues.unfinished() == set()
