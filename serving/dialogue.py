@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
@@ -120,6 +121,7 @@ class _Turn:
         self._number = number
         self.said: GoldenAnswer | None = None
         self.clips: list[Samples] = []
+        self._broken_off = self._over = False
 
     async def run(self, frame: bytes) -> Ending:
         """From its first frame to its end; raises what ends the dialogue."""
@@ -131,14 +133,15 @@ class _Turn:
             hearing = Hearing(self._asked, stream, start.sample_rate, partials=start.partials)
             self.clips = hearing.chunks
             try:
-                await race(call, self._listen(hearing, frame), self._answer(hearing, stream))
-            except _Interrupted:
-                await self._asked.socket.send({"type": "restarted", "audio_s": call.audio_s, "bundle": call.bundle})
-                return "interrupted"
+                with suppress(_Interrupted):
+                    await race(call, self._listen(hearing, frame), self._answer(hearing, stream))
             finally:
                 hearing.measured()
                 if hearing.ended is not None:
                     call.latency_ms = (time.monotonic() - hearing.ended) * 1000
+            if self._broken_off:  # perhaps in the moment in which all had been said
+                await self._asked.socket.send({"type": "restarted", "audio_s": call.audio_s, "bundle": call.bundle})
+                return "interrupted"
         return "done"
 
     # ---- in -----------------------------------------------------------------------------------------------------
@@ -148,6 +151,8 @@ class _Turn:
         while True:
             async with asyncio.timeout(None if hearing.ended else self._asked.call.deadline_s):
                 message = await self._asked.socket.receive()
+            if self._over:  # said by a client that knows so: it begins the next turn
+                return self._asked.socket.give_back(message)
             if isinstance(message, str):
                 await self._obey(message, hearing)
             elif hearing.ended is None:
@@ -159,6 +164,7 @@ class _Turn:
             raise Cancelled
         if asked == "barge_in":
             if hearing.ended is not None:
+                self._broken_off = True
                 raise _Interrupted
             self._asked.call.made.barge_ins = (self._asked.call.made.barge_ins or 0) + 1
             hearing.restart()
@@ -177,6 +183,7 @@ class _Turn:
         if spoken:
             rate_hz: int = call.worker.facts["voice_rate_hz"]
             await send_speech(socket, chunks(call, stream, since=hearing.ended), rate_hz)
+        self._over = True
         done = {"turn": self._number, "audio_s": call.made.spoken_s or 0.0, "request_id": call.request_id}
         await socket.send({"type": "done", **done, "bundle": call.bundle})
 

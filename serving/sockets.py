@@ -79,9 +79,16 @@ class Socket:
     def __init__(self, websocket: WebSocket, deadline_s: float) -> None:
         self._websocket = websocket
         self._deadline_s = deadline_s
+        self._given_back: list[bytes | str] = []
+
+    def give_back(self, message: bytes | str) -> None:
+        """A message that was taken too early: the next to be received."""
+        self._given_back.append(message)
 
     async def receive(self) -> bytes | str:
         """The next message; raises WebSocketDisconnect."""
+        if self._given_back:
+            return self._given_back.pop()
         message = await self._websocket.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1006))
