@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 
+from contracts.bundle import GoldenAnswer
 from contracts.digest import short
+from operations import pointer
 from operations.rollback import rollback
+from serving.asking import Asked, Door
 from serving.client import start_gateway
 from serving.presence import announce, followers, withdraw
+from speech.kinds import Prompt
 from tests.operations.gated_releases import FAMILY
 from tests.operations.tiny_family import GATEWAY, OPERATOR, TinyFamily
 from tests.servers.loopback import Handler, listening
@@ -82,3 +86,33 @@ def test_a_gateway_that_refuses_or_is_away_is_told_and_the_rollback_stands(famil
     withdraw(family.home)
     assert again.wrong[0].endswith("it did not answer the verification query (ConnectError)")
     assert family.context.ledger(FAMILY).state().current == family.bundles["v2"]
+
+
+def test_a_family_of_another_task_is_asked_as_its_users_ask(
+    family: TinyFamily, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A route of another task would refuse the query, and every rollback would page somebody."""
+    asked: list[tuple[str, Prompt]] = []
+
+    class Asking:
+        def __init__(self, task: str) -> None:
+            self.task = task
+
+        async def ask(self, door: Door, prompt: Prompt, *, client: object) -> Asked:
+            del client
+            asked.append((f"{self.task} of {door.family}", prompt))
+            stable = pointer.current(family.context, FAMILY)
+            assert stable.table is not None
+            said = stable.stable or ""
+            return Asked(GoldenAnswer(), said, frozenset({said}), "1" * 32, 1.0, route_version=stable.table.version)
+
+    monkeypatch.setattr("serving.asking.asker", Asking)
+    monkeypatch.setitem(family.context.settings.params["families"][FAMILY], "task", "classification")
+    with pretender(500, {}) as url:
+        _proved(family, url)
+        done = rollback(family.context, FAMILY, key_name=OPERATOR, reason="v2 mishears")
+        withdraw(family.home)
+    assert done.wrong == ()
+    ((task, prompt),) = asked
+    assert task == f"classification of {FAMILY}"
+    assert prompt.path is not None

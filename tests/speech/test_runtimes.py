@@ -18,7 +18,7 @@ from contracts.digest import digest_of, sha256_file
 from contracts.errors import AlreadyExists, DependencyFailed, Refused, WrongCall
 from contracts.feature_contract import FeatureContract
 from speech import third_party
-from speech.runtimes import Runtime, Samples, load
+from speech.runtimes import Runtime, Samples, Transcript, load
 from speech.runtimes.moonshine import cut_at_quiet
 from speech.runtimes.pocketsphinx import pcm16
 from speech.weights import check_payload
@@ -127,7 +127,7 @@ SILENCES: list[tuple[str, Samples]] = [
 @pytest.mark.parametrize("audio", [row[1] for row in SILENCES], ids=[row[0] for row in SILENCES])
 def test_no_words_are_heard_in_digital_silence(engines: dict[str, Runtime], name: str, audio: Samples) -> None:
     transcript = engines[name].transcribe(audio)
-    assert transcript == ("", (), None)
+    assert transcript == Transcript("")
 
 
 @pytest.mark.parametrize("name", VERSIONS)
