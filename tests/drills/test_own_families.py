@@ -8,7 +8,7 @@ import pytest
 
 from contracts.policy import Task
 from operations.family_new import tasks
-from tests.families.checkout import clone, shell
+from tests.families.checkout import clone, patient, shell
 from tests.families.guide import STAGED, STOPS, follow
 
 LONGEST_S = 900.0
@@ -27,8 +27,10 @@ def test_the_guide_ends_with_an_improvement_that_is_staged_and_a_bad_candidate_t
 @pytest.mark.parametrize("task", tasks())
 def test_what_family_new_writes_is_released_as_it_is(task: Task, tmp_path: Path) -> None:
     root = clone(tmp_path / "clone")
+    begun = shell(root, f"soundcheck family new my-own --task {task} --write-params", timeout_s=60)
+    assert begun.returncode == 0, begun.stderr
+    patient(root)
     lines = [
-        f"soundcheck family new my-own --task {task} --write-params",
         "git add families params.yaml",
         "git commit --quiet --message 'My own'",
         *(f"python -m families.my_own.make {what}" for what in ("pack", "v1", "v2", "worse")),

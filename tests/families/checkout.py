@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,12 @@ def clone(root: Path) -> Path:
         shutil.copyfile(REPOSITORY / name, root / name)
     commit(root)
     return root
+
+
+def patient(root: Path) -> None:
+    """Widen the latency budgets of params.yaml: tests share their machine, and what is slow is not what they ask."""
+    params = root / "params.yaml"
+    params.write_text(re.sub(r"(_p(?:50|95)_ms: )\d+", r"\g<1>20000", params.read_text()))
 
 
 def shell(root: Path, lines: str, *, timeout_s: float) -> subprocess.CompletedProcess[str]:

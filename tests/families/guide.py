@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.families.checkout import shell
+from tests.families.checkout import patient, shell
 from tests.flows.release_project import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "bring-your-own.md"
@@ -51,4 +51,6 @@ def follow(root: Path, *, timeout_s: float) -> Iterator[tuple[str, str]]:
                 continue
             done = shell(root, RELEASE.sub(rf"python {STAGED} \1 \2", line), timeout_s=timeout_s)
             assert done.returncode == int(line.endswith(STOPS)), (line, done.stderr)
+            if "--write-params" in line:
+                patient(root)
             yield line, done.stderr
