@@ -121,7 +121,7 @@ class _Turn:
         self._number = number
         self.said: GoldenAnswer | None = None
         self.clips: list[Samples] = []
-        self._broken_off = self._over = False
+        self._broken_off = self._cancelled = self._over = False
 
     async def run(self, frame: bytes) -> Ending:
         """From its first frame to its end; raises what ends the dialogue."""
@@ -139,7 +139,10 @@ class _Turn:
                 hearing.measured()
                 if hearing.ended is not None:
                     call.latency_ms = (time.monotonic() - hearing.ended) * 1000
-            if self._broken_off:  # perhaps in the moment in which all had been said
+            # Both perhaps in the moment in which all had been said.
+            if self._cancelled:
+                raise Cancelled
+            if self._broken_off:
                 await self._asked.socket.send({"type": "restarted", "audio_s": call.audio_s, "bundle": call.bundle})
                 return "interrupted"
         return "done"
@@ -161,6 +164,7 @@ class _Turn:
     async def _obey(self, message: str, hearing: Hearing) -> None:
         asked = control(message)
         if asked == "cancel":
+            self._cancelled = True
             raise Cancelled
         if asked == "barge_in":
             if hearing.ended is not None:
