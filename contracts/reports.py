@@ -14,6 +14,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 from contracts.digest import Digest
 from contracts.document import Document, Part, later
 from contracts.policy import MetricName
+from contracts.route_counts import RouteCounts
 from contracts.verdict import Verdict
 
 Better = Literal["lower", "higher"]
@@ -116,25 +117,6 @@ class Calibration(Part):
     pack: str
     error: float
     bins: tuple[CalibrationBin, ...]
-
-
-class RouteCounts(Part):
-    """What the router of a cascade did on a slice.
-
-    Attributes:
-        sent_on: utterances that the large model answered.
-        small_errors, small_words, large_errors, large_words: word errors of the answers of each model, of so many
-            reference words.
-        sure_and_wrong: utterances that the small model answered, and not without an error.
-    """
-
-    utterances: NonNegativeInt
-    sent_on: NonNegativeInt
-    small_errors: NonNegativeInt
-    small_words: NonNegativeInt
-    large_errors: NonNegativeInt
-    large_words: NonNegativeInt
-    sure_and_wrong: NonNegativeInt
 
 
 class ScoreReport(Document):

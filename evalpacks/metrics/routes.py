@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from contracts.reports import RouteCounts
+from contracts.route_counts import RouteCounts
 from evalpacks.metrics.metric import Evidence
 from evalpacks.slices import Mask
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from contracts.reports import RouteCounts, ScoreReport
+from contracts.reports import ScoreReport
+from contracts.route_counts import RouteCounts
 from pages.figures import PERCENT, plain, scale, slice_name
 
 _WER = scale("wer")

@@ -9,7 +9,8 @@ from typing import get_args
 import pytest
 
 from contracts.policy import CanaryMetric, MetricName, Task
-from contracts.reports import RouteCounts, SafetyCheck
+from contracts.reports import SafetyCheck
+from contracts.route_counts import RouteCounts
 from evalpacks.metrics import METRICS
 from pages import reading, steps, terminal
 from pages.comparing import canary_scale
