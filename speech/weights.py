@@ -20,7 +20,6 @@ from pathlib import Path
 
 from contracts.bundle import path_fault
 from contracts.errors import Refused
-from speech.runtimes import FAMILIES
 from speech.weight_formats import FORMATS
 
 SPHINX = tuple(name for name in FORMATS if name.startswith("Sphinx"))
@@ -74,8 +73,7 @@ def check_payload(payload: Path) -> None:
     files = sorted(_files(payload))
     if len(files) > MAX_FILES:
         raise Refused("a payload has too many files", got=f"over {MAX_FILES}", expected=f"at most {MAX_FILES}")
-    engine = _engine(payload)
-    allowed = OWN if engine.startswith(FAMILIES) else ALLOWED[engine]
+    allowed = ALLOWED.get(_engine(payload), OWN)
     for path in files:
         _check_file(path.relative_to(payload).as_posix(), path.read_bytes(), allowed)
 
@@ -201,6 +199,9 @@ def _files(payload: Path) -> Iterator[Path]:
 
 
 def _engine(payload: Path) -> str:
+    """An engine of ALLOWED, or one of a folder below families/; Refused for another one."""
+    from speech.runtimes import FAMILIES  # numpy is imported where a payload is looked at, not by every command
+
     where = "payload/runtime.json"
     hint = 'write {"engine": "ctc"} there, or the engine that the payload is for'
     try:

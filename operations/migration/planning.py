@@ -20,7 +20,6 @@ from contracts.reports import Comparison, ScoreReport
 from contracts.verdict import Value, Verdict
 from operations.context import Context
 from operations.payload import feature_contract
-from registry import vector_index
 from registry.documents import get_document
 
 ACROSS = "cross_version_eer"
@@ -113,6 +112,8 @@ def index_fault(context: Context, family: str, current: FeatureContract, target:
     now, then = space_of(current), space_of(target)
     if now is None or then is None or now == then:
         return None
+    from registry import vector_index  # numpy is imported where vectors are at stake, not by every rollback
+
     folder = indexes(context, family)
     change = f"vectors change from {_said(now)} to {_said(then)}"
     try:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from contracts.bundle import GoldenAnswer
 from contracts.policy import Task
-from speech.run import Progress
 
 if TYPE_CHECKING:
     import pandas
+
+    from speech.run import Progress
 
 
 class Prompt(NamedTuple):
