@@ -125,7 +125,11 @@ def test_a_recording_of_another_form_is_corrupt(home: Path, tmp_path: Path) -> N
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"\xff\xfe"), gzip.compress(b"cut off")[:-6]])
+@pytest.mark.parametrize(
+    "content",
+    [b"no gzip", gzip.compress(b"\xff\xfe"), gzip.compress(b"cut off")[:-6]],
+    ids=["no gzip", "no text", "cut off"],
+)
 def test_transcripts_that_do_not_read_are_a_failed_dependency(home: Path, tmp_path: Path, content: bytes) -> None:
     (next((home / "cache" / "debian").iterdir()) / asterisk.ENGLISH.transcripts_file).write_bytes(content)
     with pytest.raises(DependencyFailed, match="no readable transcripts"):
