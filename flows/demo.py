@@ -77,8 +77,14 @@ def _release(family: str, version: str, *, stops: bool = False) -> None:
     known = use_prefect(context.settings)
     from flows.running import run_release
 
-    with _company(family), progress_bars() as progress:
-        ended = run_release(family, version, known, progress, lambda text: click.echo(text, err=True))
+    try:
+        with _company(family), progress_bars() as progress:
+            ended = run_release(family, version, known, progress, lambda text: click.echo(text, err=True))
+    except Refused as refusal:
+        if not stops:
+            raise
+        click.echo(f"refused before it was scored (R2):\n{refusal}")
+        return
     click.echo(ended.text)
     if stops != (ended.exit_status != 0):
         raise Refused(
