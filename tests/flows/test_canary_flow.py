@@ -26,7 +26,7 @@ def wired(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
         monkeypatch.setattr(release_flow, name, run)
 
-    for name in ("register", "score", "gate", "package", "stage", "require_routed"):
+    for name in ("register", "score", "gate", "package", "stage", "migrate", "require_routed"):
         does(name, {})
     does("capture", {"release": RELEASE, "policy": "p"})
     does("canary", lambda **kwargs: "shadowed" if kwargs.get("shadow_only") else "watched")
@@ -51,7 +51,7 @@ def test_high_risk_is_approved_before_the_cohort_and_again_before_promotion(
     assert release_flow._run(CONTEXT, FAMILY, "v2") == (RELEASE, f"{FAMILY} v2 is stable")
     first = [("canary", True), "_approved"] if risky else []
     last = [("canary", None), "_approved", "require_routed", "promote", "evidence of watched", "report"]
-    assert wired == ["capture", "register", "score", "gate", "package", "stage", *first, *last]
+    assert wired == ["capture", "register", "score", "gate", "package", "stage", "migrate", *first, *last]
 
 
 def test_an_approval_that_is_refused_exposes_nobody(wired: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +79,7 @@ def test_which_stages_run(
     monkeypatch: pytest.MonkeyPatch, shadow_only: bool, held: tuple[str, ...], ran: list[str]
 ) -> None:
     done: list[str] = []
+    settled: list[int] = []
 
     def stage(_context: object, _found: object, name: str) -> str:
         done.append(name)
@@ -89,8 +90,12 @@ def test_which_stages_run(
         return {"canary_report": "settled"}
 
     monkeypatch.setattr(canary_flow, "tasks", SimpleNamespace(stage=stage, conclude=conclude))
-    monkeypatch.setattr(canary_flow, "find", lambda *_: SimpleNamespace(stages=("shadow", "cohort", "wide")))
+    monkeypatch.setattr(
+        canary_flow, "find", lambda *_: SimpleNamespace(stages=("shadow", "cohort", "wide"), version="v2")
+    )
+    monkeypatch.setattr(canary_flow, "events", SimpleNamespace(canary_settled=lambda *_: settled.append(1)))
     monkeypatch.setattr(canary_flow, "goes_on", lambda _, report: report in held)
     report = canary_flow._run(CONTEXT, FAMILY, RELEASE, shadow_only)
     assert done == ran
     assert report == ("settled" if "conclude" in ran else "shadow")
+    assert bool(settled) == (report == "shadow")  # nobody need watch it while people are asked
