@@ -58,7 +58,7 @@ lint: install  ## style, types, import contracts, lock, secrets
 	python scripts/check_repository.py
 
 test: lint browser postgres promtool train  ## everything that must hold, in at most 15 minutes on 2 cores
-	pytest --ignore tests/crash --ignore tests/drills --ignore tests/flows/test_release_s3.py
+	pytest -n 2 --dist loadfile --ignore tests/crash --ignore tests/drills --ignore tests/flows/test_release_s3.py
 
 test-crash: install train  ## releases killed everywhere and on a bucket, bits flipped, races (INSTANTS=100 ROUNDS=200 MINUTES=30)
 	CRASH_INSTANTS=$(INSTANTS) CRASH_ROUNDS=$(ROUNDS) CRASH_MINUTES=$(MINUTES) \
