@@ -31,6 +31,10 @@ class Stop(NamedTuple):
         return tuple((label, text) for label, text in zip(labels, self, strict=True) if text)
 
 
+_FINE = (": within", ": not worse")
+"""How a gate's reason ends that did not stop anything (evalpacks/gates.py)."""
+
+
 def stop_of(view: ReleaseView) -> Stop:
     """The answers for a release that is not promoted, from the document that stopped it."""
     if view.outcome in ("waiting", "held", "rejected"):
@@ -56,8 +60,14 @@ def _gate_stop(view: ReleaseView) -> Stop:
     bad = sorted((pair for pair in named if pair[1].value is not Value.PASS), key=lambda pair: -pair[1].value.severity)
     if not bad or gate is None:
         return _event_stop(view)
-    reasons = "; ".join(f"{name}: {_reasons(verdict)}" for name, verdict in bad)
+    decisive = [pair for pair in bad if pair[1].value is gate.verdict.value]
+    reasons = "; ".join(f"{name}: {_sentences(_against(verdict))}" for name, verdict in decisive)
     return _by_verdict(reasons, gate.verdict, "every user of the model", view)
+
+
+def _against(verdict: Verdict) -> tuple[str, ...]:
+    """The reasons of a verdict without those that speak for the candidate."""
+    return tuple(one for one in verdict.reasons if not one.endswith(_FINE)) or verdict.reasons
 
 
 def _quality_stop(compared: list[Comparison], view: ReleaseView) -> Stop:
