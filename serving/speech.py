@@ -15,7 +15,7 @@ from typing import Protocol
 from contracts.serving_api import ANY_VOICE
 from serving.calls import Call
 from serving.link import MESSAGES, Chunk, Said, ServingFailure, Spoken, WorkerGone
-from serving.playback import Playback
+from speech.playback import Playback
 from speech.runtimes import Samples
 
 
@@ -35,7 +35,7 @@ async def chunks(call: Call, source: Source, *, since: float) -> AsyncIterator[S
 
     Raises ServingFailure.
     """
-    playback = Playback(call.worker.facts["voice_rate_hz"])
+    playback = Playback()
     call.made.spoken_s, call.made.starved = 0.0, 0
     while True:
         said = await _next(call, source)
@@ -46,7 +46,7 @@ async def chunks(call: Call, source: Source, *, since: float) -> AsyncIterator[S
         if isinstance(said, Chunk):
             now = time.monotonic()
             call.work(said)
-            playback.came(said.samples.size, now)
+            playback.came(said.samples.size / call.worker.facts["voice_rate_hz"], now)
             if call.made.first_audio_ms is None:
                 call.made.first_audio_ms = (now - since) * 1000
             call.made.spoken_s, call.made.starved = playback.seconds, int(playback.starved)

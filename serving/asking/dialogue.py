@@ -17,8 +17,8 @@ from websockets.asyncio.client import ClientConnection
 from contracts.bundle import GoldenAnswer
 from serving.asking import Asked, Door
 from serving.client import next_said, open_stream, pcm_of
-from serving.playback import Playback
 from speech.kinds import Prompt
+from speech.playback import Playback
 
 streams = True
 
@@ -70,11 +70,11 @@ async def _heard(websocket: ClientConnection, rate_hz: int, route_version: int, 
     while isinstance(reply := await next_said(websocket), bytes) or reply["type"] != "reply":
         pass
     ended = await speaking
-    playback, first_ms = Playback(rate_hz), None
+    playback, first_ms = Playback(), None
     while isinstance(said := await next_said(websocket), bytes):
         now = time.perf_counter()
         first_ms = (now - ended) * 1000 if first_ms is None else first_ms
-        playback.came(len(said) // 2, now)
+        playback.came(len(said) // 2 / rate_hz, now)
     return Asked(
         answer=GoldenAnswer(f"{reply['heard']}\n{reply['text']}", ",".join(reply["citations"])),
         bundle=said["bundle"],

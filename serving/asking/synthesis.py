@@ -16,8 +16,8 @@ import numpy as np
 from contracts.bundle import GoldenAnswer
 from serving.asking import Asked, Door
 from serving.client import next_said, open_speech, open_stream
-from serving.playback import Playback
 from speech.kinds import Prompt
+from speech.playback import Playback
 from speech.sketch import sketch
 
 streams = True
@@ -32,7 +32,7 @@ class Ear:
         self._rate_hz = rate_hz
         self._began = began
         self._pcm = bytearray()
-        self.playback = Playback(rate_hz)
+        self.playback = Playback()
         self.first_ms: float | None = None
 
     def hear(self, pcm: bytes) -> None:
@@ -40,7 +40,7 @@ class Ear:
         now = time.perf_counter()
         if self.first_ms is None:
             self.first_ms = (now - self._began) * 1000
-        self.playback.came(len(pcm) // 2, now)
+        self.playback.came(len(pcm) // 2 / self._rate_hz, now)
         self._pcm += pcm
 
     def answer(self) -> GoldenAnswer:

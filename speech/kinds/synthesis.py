@@ -20,6 +20,7 @@ import numpy as np
 from contracts.bundle import GoldenAnswer
 from contracts.errors import Refused
 from speech.kinds import Prompt
+from speech.playback import starves
 from speech.run import Progress, read_audio
 from speech.runtimes import OutputsNotFinite, Samples
 from speech.runtimes.kinds import Voice
@@ -187,20 +188,6 @@ def _timed(model: Voice, utterance_id: str, text: str) -> Spoken:
         compute_s=last_s,
         audio_s=sum(audio_s for _, audio_s in arrivals),
     )
-
-
-def starves(arrivals: list[tuple[float, float]]) -> bool:
-    """Whether playback from the first chunk on runs dry; (second of arrival, seconds of audio) of each chunk.
-
-    >>> starves([(0.1, 1.0), (1.0, 1.0)]), starves([(0.1, 1.0), (1.2, 1.0)])
-    (False, True)
-    """
-    played_from_s, there_s = arrivals[0][0], 0.0
-    for arrived_s, audio_s in arrivals:
-        if arrived_s - played_from_s > there_s:
-            return True
-        there_s += audio_s
-    return False
 
 
 def answer(model: Voice, prompt: Prompt) -> GoldenAnswer:

@@ -21,7 +21,6 @@ from serving.asking.synthesis import ROUTE
 from serving.client import ApiFailure, RunningGateway, next_said, open_stream
 from serving.encoding import MP3_RATES_HZ, OPUS_RATES_HZ, pcm16, sent_rate_hz, wav_header
 from serving.link import Chunk, Link, LinkStream, ServingFailure, Spoken
-from serving.playback import Playback
 from serving.queues import WINDOW
 from serving.telemetry import read
 from tests.serving.conftest import Home, Samples, StartGateway
@@ -274,25 +273,6 @@ def test_a_first_message_that_is_none(slow: RunningGateway, home: Home) -> None:
 
 
 # ---- what is pure -----------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("came", "starved"),
-    [
-        ([], False),
-        ([(1.0, 0.5)], False),
-        ([(1.0, 0.5), (1.5, 0.1)], False),
-        ([(1.0, 0.5), (1.51, 0.1)], True),
-        ([(0.0, 1.0), (0.1, 1.0), (1.9, 1.0)], False),
-        ([(0.0, 0.1), (0.5, 9.0), (1.0, 1.0)], True),
-    ],
-)
-def test_playback_starves_when_a_chunk_comes_after_the_last_was_played(
-    came: list[tuple[float, float]], starved: bool
-) -> None:
-    playback = Playback(1_000)
-    for now, seconds in came:
-        playback.came(round(seconds * 1_000), now)
-    assert playback.starved == starved
-    assert playback.seconds == pytest.approx(sum(seconds for _, seconds in came))
 
 
 @pytest.mark.parametrize(("shape", "rates_hz"), [("opus", OPUS_RATES_HZ), ("mp3", MP3_RATES_HZ)])

@@ -19,7 +19,6 @@ from speech.assistant.index import build_index
 from speech.assistant.response import NO_ANSWER, NOT_HEARD, TO_A_PERSON, Draft, Statement
 from speech.assistant.retrieval import Found, Retriever
 from speech.kinds import Prompt, dialogue
-from speech.playback import starves
 from speech.runtimes import Partial, Samples
 from tests.speech.assistant_samples import (
     RATE_HZ,
@@ -251,19 +250,3 @@ def test_warming_up_hears_and_speaks() -> None:
     dialogue.warm(assistant(asr=listener, voice=voice))
     assert listener.heard_s
     assert voice.made
-
-
-@pytest.mark.parametrize(
-    ("played", "starved"),
-    [
-        ([(0.1, 1.0)], False),
-        ([(0.1, 1.0), (1.1, 1.0)], False),
-        ([(0.1, 1.0), (1.2, 1.0)], True),
-        ([(0.1, 1.0), (0.2, 0.5), (1.7, 1.0)], True),
-        ([], False),
-    ],
-)
-def test_playback_starves_when_a_chunk_comes_after_the_one_before_has_ended(
-    played: list[tuple[float, float]], starved: bool
-) -> None:
-    assert starves(played) == starved

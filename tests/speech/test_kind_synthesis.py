@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from contracts.errors import Refused
-from speech import judges
+from speech import judges, playback
 from speech.judges import likeness, naturalness, noise, understanding
 from speech.kinds import Prompt, kind, synthesis
 from speech.runtimes import OutputsNotFinite, Samples
@@ -142,21 +142,6 @@ def test_voices_are_timed_in_turns_after_each_has_spoken_once(pack: pd.DataFrame
     assert not slow["starved"]
 
 
-@pytest.mark.parametrize(
-    ("arrivals", "starved"),
-    [
-        ([(5.0, 0.1)], False),
-        ([(5.0, 1.0), (6.0, 1.0), (7.0, 1.0)], False),  # each just in time
-        ([(5.0, 1.0), (6.0, 1.0), (7.1, 1.0)], True),
-        ([(0.0, 1.0), (1.5, 9.0), (2.0, 1.0)], True),  # late once is late
-    ],
-)
-def test_playback_starves_where_a_chunk_comes_after_all_before_it_was_played(
-    arrivals: list[tuple[float, float]], starved: bool
-) -> None:
-    assert synthesis.starves(arrivals) is starved
-
-
 def test_an_answer_is_the_sketch_of_what_was_said() -> None:
     answer = synthesis.answer(Tone(), Prompt(None, "one two"))
     assert answer.vector == sketch(tone(0.2), RATE_HZ)
@@ -179,6 +164,6 @@ def test_warming_up_says_something() -> None:
 
 
 def test_docstring_examples() -> None:
-    for module in (synthesis, judges):
+    for module in (playback, judges):
         failures, examples = doctest.testmod(module)
         assert (failures, examples > 0) == (0, True)
