@@ -68,11 +68,12 @@ class Expected(Part):
 class Scenario(Part):
     """A drill as an on-call engineer reads it, and how it is run.
 
-    `found_by` is what must find it: the canary step, staging, `soundcheck drift`, or `soundcheck incident open`.
+    `found_by` is what must find it: the release's gates, staging, the canary step, `soundcheck drift`, or
+    `soundcheck incident open`. `traffic` is what clients do wrong.
     """
 
     name: str
-    found_by: Literal["canary", "staging", "drift", "incident"] = "canary"
+    found_by: Literal["canary", "gate", "staging", "drift", "incident"] = "canary"
     symptom: str
     look_at: tuple[str, ...]
     mitigation: str
@@ -81,6 +82,7 @@ class Scenario(Part):
     plant: tuple[dict[str, Any], ...] = ()
     runtime: dict[str, Any] = {}
     candidate: dict[str, Any] = {}
+    traffic: dict[str, Any] = {}
     stages: tuple[Literal["shadow", "cohort", "wide"], ...] = ("wide",)
     streams: float = 1.0
     metrics: dict[str, CanaryMetric] = {}
@@ -165,8 +167,7 @@ class Drill:
         return report
 
     def _step(self) -> CanaryReport:
-        base = self.context.settings.policy(FAMILY)
-        policy: FamilyPolicy = base.model_copy(update={"canary": self.plan, "high_risk_slices": ()})
+        base, policy = self.context.settings.policy(FAMILY), self.policy()
         digest, replayed = put(self.context, policy, base)
         ledger, release = self.context.ledger(FAMILY), self.candidate.release
         for step, outputs in (("capture", {"policy": digest}), ("stage", {"replay_report": replayed})):
@@ -178,6 +179,11 @@ class Drill:
             )  # fmt: skip
         event = [event for event in ledger.events() if event.step == "canary" and event.outputs][-1]
         return get_document(self.context.store, CanaryReport, event.outputs["canary_report"])
+
+    def policy(self) -> FamilyPolicy:
+        """The family's, with the canary plan of the scenario."""
+        base = self.context.settings.policy(FAMILY)
+        return base.model_copy(update={"canary": self.plan, "high_risk_slices": ()})
 
     def _plant(self) -> None:
         faults = [{"bundle": self.candidate.bundle, **fault} for fault in self.scenario.plant]

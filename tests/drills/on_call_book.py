@@ -25,6 +25,7 @@ GENERATED = "<!-- Made by `python -m tests.drills.on_call_book` from tests/drill
 
 FINDS = {
     "canary": ("the canary's judge", "soundcheck status FAMILY"),
+    "gate": ("the release's gates, before anything is packaged", "soundcheck status FAMILY"),
     "staging": ("the staged replay, before any canary", "soundcheck status FAMILY"),
     "drift": ("the drift evaluation", "soundcheck drift FAMILY"),
     "incident": ("the incident's first look", "soundcheck incident open FAMILY --since 30m"),

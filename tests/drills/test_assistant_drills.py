@@ -42,6 +42,7 @@ from speech.kinds import dialogue
 from speech.runtimes import load_model
 from speech.runtimes.assistant import AssistantModel
 from speech.studio import Studio
+from tests.drills.drill import scenarios
 from tests.drills.timeshift import Recorded, put, spread, take
 from tests.serving.conftest import TINY_GATEWAY, Home
 from tests.serving.test_dialogue import BARGE_IN, END, SECOND, until
@@ -51,9 +52,13 @@ pytestmark = pytest.mark.timeout(600)  # a machine that may be busy; a quiet one
 
 FAMILY = "assistant"
 ROOT = Path(__file__).parents[2]
+SCENARIOS = scenarios()
+UNGROUNDED = SCENARIOS["12-ungrounded-answers"]
+STALE = SCENARIOS["13-stale-index"]
+BROKEN_CLIENT = SCENARIOS["14-barge-in-broken-by-a-client"]
 SPEAKERS = 24
 WINDOW_S = 1800.0
-SESSIONS = 60
+SESSIONS = int(BROKEN_CLIENT.traffic["sessions"])
 TURNS = 3
 
 
@@ -108,10 +113,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 def test_answers_that_lost_their_ground_to_an_ingestion_change_stop_the_release(bench: Bench) -> None:
-    found = bench.assess("v3-rechunked")
+    found = bench.assess(UNGROUNDED.candidate["version"])
     assert found.quality.value == Value.FAIL
     failed = {row.metric for row in found.score.comparisons if row.verdict.value == Value.FAIL}
-    assert "groundedness" in failed
+    assert UNGROUNDED.expect.metric in failed
     whole = next(row for row in found.score.comparisons if (row.metric, row.slice) == ("groundedness", "overall"))
     assert whole.candidate.rate is not None
     assert whole.candidate.rate < 0.7
@@ -120,7 +125,7 @@ def test_answers_that_lost_their_ground_to_an_ingestion_change_stop_the_release(
 
 
 def test_nothing_that_lost_its_ground_was_said(bench: Bench) -> None:
-    texts = bench.outputs("v3-rechunked").texts
+    texts = bench.outputs(UNGROUNDED.candidate["version"]).texts
     lost = texts.loc[texts["grounded"] == 0]
     assert len(lost) > 10
     assert set(lost["handoff"]) == {1.0}
@@ -128,11 +133,11 @@ def test_nothing_that_lost_its_ground_was_said(bench: Bench) -> None:
 
 
 def test_a_stale_tenant_index_stops_the_release(bench: Bench) -> None:
-    payload = bench.payload("v3-stale")
+    payload = bench.payload(STALE.candidate["version"])
     found = dialogue_safety.find(payload, candidates.feature_contract(payload), bench.policy)
     verdicts = [check.verdict() for check in found.checks]
     assert [verdict.reasons for verdict in verdicts if verdict.value == Value.FAIL] == [
-        ("tenants whose index is behind their documents: transit: tickets (budget 0): build the index again",)
+        (f"{STALE.expect.metric}: {STALE.expect.slices[0]}: tickets (budget 0): build the index again",)
     ]
 
 
@@ -218,11 +223,11 @@ def judged(home: Home, baseline: Recorded, window: Recorded) -> Incident:
 
 def test_a_client_that_no_longer_passes_barge_ins_on_is_found_by_its_device(callers: Callers, home: Home) -> None:
     baseline = callers.play(frozenset(), first=0)
-    window = callers.play(frozenset({"phone"}), first=1_000)
+    window = callers.play(frozenset({BROKEN_CLIENT.traffic["broken"]}), first=1_000)
     found = judged(home, baseline, window)
-    hurt = {one.slice for one in found.regressions if one.metric == "barge_in_share" and one.confirmed}
-    assert "device=phone" in hurt
+    hurt = {one.slice for one in found.regressions if one.metric == BROKEN_CLIENT.expect.metric and one.confirmed}
+    assert set(BROKEN_CLIENT.expect.slices) <= hurt
     assert "device=desktop" not in hurt
     # Nothing is rolled back for a client's fault. Where a busy machine is slow besides, less is served meanwhile.
-    assert found.recommendation.action in ("pause", "degrade")
+    assert found.recommendation.action in (BROKEN_CLIENT.expect.decision, "degrade")
     assert "no release is to blame" in found.recommendation.reason
