@@ -84,7 +84,8 @@ def _rows() -> pd.DataFrame:
     """Two requests that were answered, one in each arm, and one that was refused."""
     common: dict[str, Any] = {
         "timestamp": 0.0, "session_id": "s", "family": "f", "bundle": "0" * 64, "route_version": 1, "mode": "stream",
-        "status": 200, "audio_s": 2.0, "latency_ms": 90.0, "first_partial_ms": 50.0, "first_audio_ms": 50.0, "queue_ms": 1.0, "infer_ms": 5.0,
+        "status": 200, "audio_s": 2.0, "latency_ms": 90.0, "first_partial_ms": 50.0, "first_audio_ms": 50.0,
+        "queue_ms": 1.0, "infer_ms": 5.0,
         "partial_words": 4, "unstable_words": 1, "cost_usd": 0.1, "errors": 1, "words": 3, "accent": "us",
         "device": "phone", "codec": "opus",
     }  # fmt: skip
