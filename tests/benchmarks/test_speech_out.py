@@ -24,8 +24,10 @@ class Says:
 
     def __init__(self, pcm: bytes) -> None:
         self._pcm = pcm
+        self.asked: list[str] = []
 
-    def ask(self, _text: str) -> tuple[float, bytes]:
+    def ask(self, text: str) -> tuple[float, bytes]:
+        self.asked.append(text)
         return 0.0, self._pcm
 
 
@@ -42,7 +44,9 @@ def test_every_figure_of_the_design_is_measured() -> None:
 
 def test_a_gateway_that_says_the_same_is_measured(voice: EspeakVoice) -> None:
     pcm = speech_out.direct(voice, TEXT)[1]
-    speech_out._refuse_other_sound(cast(Any, Says(pcm)), voice, [TEXT])
+    gateway = Says(pcm)
+    speech_out._refuse_other_sound(cast(Any, gateway), voice, [TEXT])
+    assert gateway.asked == [TEXT]  # it was compared, and is warm
 
 
 @pytest.mark.parametrize("change", ["shorter", "louder"])

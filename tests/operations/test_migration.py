@@ -71,7 +71,9 @@ def test_a_candidate_may_stay_or_move_by_its_plan(voices: Voices) -> None:
 
 
 def test_a_first_release_needs_no_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    require_plan(Voices(tmp_path / "empty", monkeypatch).context, FAMILY, contract_of(NEW), None)
+    empty = Voices(tmp_path / "empty", monkeypatch)
+    require_plan(empty.context, FAMILY, contract_of(NEW), None)
+    assert steps(empty) == []
 
 
 def test_another_space_without_a_plan_is_refused_and_names_what_is_missing(voices: Voices) -> None:

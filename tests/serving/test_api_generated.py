@@ -54,14 +54,14 @@ def likely(case: schemathesis.Case[Any]) -> None:
             body["file"] = AUDIO[: chosen.choice((len(AUDIO), 10, 44, 1_000))]
 
 
-def ask(case: schemathesis.Case[Any], gateway: RunningGateway, home: Home) -> None:
-    """Ask, and compare the answer with the document."""
+def status_of(case: schemathesis.Case[Any], gateway: RunningGateway, home: Home) -> int:
+    """Ask, and compare the answer with the document; its status."""
     if case.path in MODELS:
         likely(case)
     response = case.call(base_url=gateway.base_url, headers={"Authorization": f"Bearer {home.key}"})
-    assert response.status_code != 500, response.text
     case.validate_response(response, checks=CHECKS)
     assert len(response.headers["x-request-id"][0]) == 32
+    return response.status_code
 
 
 RULES = settings(deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -70,10 +70,10 @@ RULES = settings(deadline=None, database=None, derandomize=True, suppress_health
 @schema.exclude(path=ALIKE).parametrize()
 @settings(RULES, max_examples=EXAMPLES)
 def test_no_generated_request_is_answered_500(case: schemathesis.Case[Any], pinned: RunningGateway, home: Home) -> None:
-    ask(case, pinned, home)
+    assert status_of(case, pinned, home) != 500
 
 
 @schema.include(path=ALIKE).parametrize()
 @settings(RULES, max_examples=EXAMPLES // 5)
 def test_nor_is_one_of_another_task(case: schemathesis.Case[Any], tasks: RunningGateway, home: Home) -> None:
-    ask(case, tasks, home)
+    assert status_of(case, tasks, home) != 500

@@ -111,6 +111,8 @@ def test_clients_that_leave_at_every_state_leave_nothing_behind(pinned: RunningG
 
     asyncio.run(asyncio.wait_for(leave(), 30))
     idle(pinned, within_s=5)
+    workers = pinned.status()["families"]["tiny"]["workers"].values()
+    assert [(worker["state"], worker["streams"], worker["in_use"]) for worker in workers] == [("ready", 0, 0)]
 
 
 def test_streams_do_not_hear_each_other(pinned: RunningGateway, home: Home) -> None:
