@@ -38,6 +38,7 @@ from registry.store import Store, open_store
 from serving.api import Api
 from serving.bundles import Loaded, describe, given
 from serving.calls import Desk
+from serving.closing import LingeringProtocol
 from serving.exposition import Exposition
 from serving.ingress import Keys, Pseudonyms, salt
 from serving.lifetime import end_with_parent
@@ -303,6 +304,7 @@ async def serve(settings: Settings) -> None:
                 access_log=False,
                 lifespan="off",
                 server_header=False,
+                ws=LingeringProtocol,
                 ws_max_size=MAX_FRAME_BYTES,
                 ws_per_message_deflate=False,
                 timeout_graceful_shutdown=int(settings.drain_s) + 1,
