@@ -223,4 +223,6 @@ def _same(known: Automation, wanted: AutomationCore) -> bool:
 def _essence(automation: AutomationCore) -> dict[str, Any]:
     """What applying compares: everything but what the server adds, and whether a person paused it."""
     dumped: dict[str, Any] = automation.model_dump(mode="json", include={"name", "description", "trigger", "actions"})
+    for of in ("after", "expect", "for_each"):  # sets: their order says nothing
+        dumped["trigger"][of] = sorted(dumped["trigger"].get(of, ()))
     return dumped

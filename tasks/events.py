@@ -2,12 +2,13 @@
 
 Boundary: Prefect's events, sent in the background. Source: Prefect's reactive and proactive triggers.
 Invariants: without a Prefect server nothing is sent; a server that is away stops nobody, since an event is a hint and
-never evidence; an event holds a family, a version, counts and rates, no label of a request.
+never evidence; an event holds a family, a version, counts and rates, no label of a request; what a process tells of
+one family is read in the order in which it was told.
 """
 
 from __future__ import annotations
 
-from prefect.events import emit_event
+from prefect.events import Event, emit_event
 from prefect.settings import PREFECT_API_URL
 
 from contracts.drift import Outcome
@@ -21,6 +22,10 @@ BUDGET = "soundcheck.budget."
 """An error budget burns too fast; `page` or `ticket` follows, as serving/objectives.py says."""
 DRIFT = "soundcheck.drift."
 """Drift was looked for; its outcome follows."""
+
+_told: dict[str, Event] = {}
+"""The last event of each family: Prefect reads events two at a time, and a last look that is read after `settled` would
+have a canary stopped that was settled."""
 
 
 def canary_look(family: str, version: str, stage: str) -> None:
@@ -49,4 +54,6 @@ def drift_evaluated(family: str, outcome: Outcome) -> None:
 def _emit(event: str, family: str, **payload: object) -> None:
     if PREFECT_API_URL.value():
         resource = {"prefect.resource.id": f"soundcheck.family.{family}", "prefect.resource.name": family}
-        emit_event(event, resource={**resource, "soundcheck.family": family}, payload=payload)
+        told = emit_event(event, {**resource, "soundcheck.family": family}, payload=payload, follows=_told.get(family))
+        if told is not None:
+            _told[family] = told

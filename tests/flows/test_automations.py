@@ -6,12 +6,18 @@ import importlib
 import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from prefect.events import Event
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from contracts.drift import Outcome
@@ -127,9 +133,13 @@ def test_a_trigger_in_words(trigger: dict[str, Any], said: str) -> None:
 def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Events as Prefect gets them."""
     found: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
-    monkeypatch.setattr(
-        events, "emit_event", lambda event, *, resource, payload: found.append((event, resource, payload))
-    )
+
+    def emit(event: str, resource: dict[str, str], payload: dict[str, Any], follows: Event | None) -> Event:
+        found.append((event, resource, payload))
+        return Event(event=event, resource=resource, follows=follows.id if follows else None)
+
+    monkeypatch.setattr(events, "emit_event", emit)
+    monkeypatch.setattr(events, "_told", {})
     return found
 
 
@@ -149,6 +159,29 @@ def test_an_event_has_counts_and_rates_and_no_label(told: list[Any], names: Call
          "soundcheck.family": FAMILY},
         {"objective": "latency", "rate": 19.96, "due_from": 14.4, "short_s": 300, "long_s": 3600, "slices": 2},
     )  # fmt: skip
+
+
+def test_what_is_told_of_a_family_is_read_in_order(names: Callable[[], list[str]]) -> None:
+    """Prefect reads two events at a time: a look that is read after its `settled` would have the canary stopped."""
+    events.canary_look(FAMILY, "v2", "wide")
+    look = events._told[FAMILY]
+    events.canary_look("asr-en", "v2", "wide")
+    events.canary_settled(FAMILY, "v2")
+    assert (look.follows, events._told["asr-en"].follows, events._told[FAMILY].follows) == (None, None, look.id)
+
+
+@given(st.lists(st.text("ab", min_size=1, max_size=3), min_size=2, max_size=6, unique=True), st.randoms())
+def test_the_order_of_what_a_trigger_expects_says_nothing(expected: list[str], chance: Random) -> None:
+    """An automation that came back from the server with its sets in another order is unchanged."""
+    shuffled = chance.sample(expected, len(expected))
+    cores = [
+        AutomationCore(
+            name="one", description="", actions=[],
+            trigger=EventTrigger(posture=Posture.Reactive, expect=set(names), within=timedelta(seconds=60)),
+        )
+        for names in (expected, shuffled)
+    ]  # fmt: skip
+    assert automations._essence(cores[0]) == automations._essence(cores[1])
 
 
 def test_without_a_server_nothing_is_told(told: list[Any]) -> None:
