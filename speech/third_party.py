@@ -11,7 +11,6 @@ Source: release-algorithm R1.4 and R1.5.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import shutil
@@ -24,8 +23,9 @@ from typing import Any, NamedTuple
 import yaml
 
 from contracts.digest import canonical_json, digest_of
-from contracts.errors import AlreadyExists, DependencyFailed, SoundcheckError, WrongCall
+from contracts.errors import AlreadyExists, DependencyFailed, WrongCall
 from contracts.feature_contract import FeatureContract
+from speech import candidate_command
 from speech.weights import check_payload
 
 MOONSHINE_TOKENS = 32_768
@@ -338,16 +338,8 @@ def _card(source: Source, description: dict[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line: builds one candidate, prints its folder, returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m speech.third_party", description=__doc__.split("\n")[0])
-    parser.add_argument("name", choices=sorted(SOURCES))
-    parser.add_argument("--out", type=Path, required=True, help="the candidate folder")
-    options = parser.parse_args(arguments)
-    try:
-        sys.stdout.write(f"{build(options.name, options.out)}\n")
-    except SoundcheckError as error:
-        sys.stderr.write(f"{error.diagnostics()}\n")
-        return error.exit_status
-    return 0
+    options = candidate_command.parser("speech.third_party", __doc__, SOURCES).parse_args(arguments)
+    return candidate_command.run(lambda: build(options.name, options.out))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ family; there is no data manifest, because the voice is a third party's (leakage
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 from collections.abc import Mapping
@@ -21,8 +20,9 @@ from typing import Any, NamedTuple
 import yaml
 
 from contracts.digest import canonical_json, digest_of
-from contracts.errors import AlreadyExists, SoundcheckError, WrongCall
+from contracts.errors import AlreadyExists, WrongCall
 from contracts.feature_contract import FeatureContract
+from speech import candidate_command
 from speech.weights import check_payload
 
 PACKAGE = "espeakng-loader"
@@ -205,17 +205,10 @@ which we cannot show.
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line: builds one candidate, prints its folder, returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m speech.third_party_voices", description=__doc__.split("\n")[0])
-    parser.add_argument("version", choices=sorted(RECIPES))
-    parser.add_argument("--out", type=Path, required=True, help="the candidate folder")
+    parser = candidate_command.parser("speech.third_party_voices", __doc__, RECIPES)
     parser.add_argument("--family", default=FAMILY, help="the family that the candidate is for")
     options = parser.parse_args(arguments)
-    try:
-        sys.stdout.write(f"{build(options.version, options.out, options.family)}\n")
-    except SoundcheckError as error:
-        sys.stderr.write(f"{error.diagnostics()}\n")
-        return error.exit_status
-    return 0
+    return candidate_command.run(lambda: build(options.name, options.out, options.family))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ all versions share the bytes of their recogniser and voice, so that a store keep
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -22,7 +21,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from contracts.digest import canonical_json
-from contracts.errors import SoundcheckError, WrongCall
+from contracts.errors import WrongCall
+from speech import candidate_command
 from speech.assistant.documents import Chunker, SourceDocument, TenantDocuments, ingest
 from speech.assistant.index import build_index
 from speech.runtimes.assistant import Cascade, CascadePart, part_digest
@@ -204,16 +204,8 @@ passed on to a person; names and numbers that are misheard are not asked back.
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line: builds one candidate, prints its folder, returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m speech.assistant.make", description=__doc__.split("\n")[0])
-    parser.add_argument("version", choices=sorted(RECIPES))
-    parser.add_argument("--out", type=Path, required=True, help="the candidate folder")
-    options = parser.parse_args(arguments)
-    try:
-        sys.stdout.write(f"{build(options.version, options.out)}\n")
-    except SoundcheckError as error:
-        sys.stderr.write(f"{error.diagnostics()}\n")
-        return error.exit_status
-    return 0
+    options = candidate_command.parser("speech.assistant.make", __doc__, RECIPES).parse_args(arguments)
+    return candidate_command.run(lambda: build(options.name, options.out))
 
 
 if __name__ == "__main__":
