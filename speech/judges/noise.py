@@ -19,6 +19,7 @@ import numpy as np
 
 from contracts.errors import DependencyFailed
 from speech.judges import RATE_HZ, spread
+from speech.runtimes.onnx import load_session
 
 if TYPE_CHECKING:
     from speech.runtimes import Samples
@@ -39,14 +40,9 @@ def cleanness(samples: Samples) -> float:
 
 @cache
 def _session() -> Any:
-    import onnxruntime
-
     package = importlib.util.find_spec("speechmos")
     if package is None or package.origin is None:
         raise DependencyFailed(
             "the package speechmos is not installed", next_step="install the packages of requirements.lock"
         )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    weights = Path(package.origin).parent / "dnsmos_models/sig_bak_ovr.onnx"
-    return onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
+    return load_session(Path(package.origin).parent / "dnsmos_models/sig_bak_ovr.onnx")

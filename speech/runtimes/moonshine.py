@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from contracts.errors import Refused
 from speech.runtimes import OutputsNotFinite, Partial, Samples, Transcript
+from speech.runtimes.onnx import load_session
 
 SAMPLE_RATE_HZ = 16_000
 SHORTEST_SAMPLES = 1_600
@@ -56,31 +57,17 @@ class Search(NamedTuple):
 
 def load(payload: Path, *, threads: int = 1) -> MoonshineRuntime:
     """Load the engine from its payload folder alone; raises Refused for a payload that lacks or mixes up files."""
-    import onnxruntime
-
     missing = [name for name in FILES if not (payload / name).is_file()]
     if missing:
         raise _refused("missing: " + ", ".join(missing))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         settings = json.loads((payload / "decoder.json").read_text(encoding="utf-8"))
         tokens = json.loads((payload / "tokens.json").read_text(encoding="utf-8"))
-        sessions = [
-            onnxruntime.InferenceSession(str(payload / name), options, providers=["CPUExecutionProvider"])
-            for name in ("encoder.ort", "decoder.ort")
-        ]
+        encoder, decoder = (load_session(payload / name, threads=threads) for name in FILES[:2])
         search = Search(**{field: settings[field] for field in Search._fields})
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError) as error:
         raise _refused(str(error) or type(error).__name__) from None
-    except Exception as error:  # ONNX Runtime's errors share no base class of their own
-        if not type(error).__module__.startswith("onnxruntime"):
-            raise
-        raise _refused(str(error)) from None
-    return MoonshineRuntime(sessions[0], sessions[1], tokens, search)
+    return MoonshineRuntime(encoder, decoder, tokens, search)
 
 
 def _refused(got: str) -> Refused:

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from contracts.errors import Refused
 from speech.runtimes import OutputsNotFinite, Samples
 from speech.runtimes.kinds import Classified
+from speech.runtimes.onnx import load_session
 
 SAMPLE_RATE_HZ = 16_000
 CHUNK, CONTEXT = 512, 64
@@ -32,27 +33,16 @@ FILES = ("model.onnx", "classifier.json")
 
 def load(payload: Path, *, threads: int = 1) -> SileroRuntime:
     """Load the engine from its payload folder alone; raises Refused for a payload that lacks or mixes up files."""
-    import onnxruntime
-
     missing = [name for name in FILES if not (payload / name).is_file()]
     if missing:
         raise _refused("missing: " + ", ".join(missing))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         settings = json.loads((payload / "classifier.json").read_bytes())
         without, speech = settings["classes"]
         smooth = max(1, round(settings["smooth_ms"] / 1000 * SAMPLE_RATE_HZ / CHUNK))
-        session = onnxruntime.InferenceSession(str(payload / "model.onnx"), options, providers=["CPUExecutionProvider"])
+        session = load_session(payload / "model.onnx", threads=threads)
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise _refused(str(error) or type(error).__name__) from None
-    except Exception as error:  # ONNX Runtime's errors share no base class of their own
-        if not type(error).__module__.startswith("onnxruntime"):
-            raise
-        raise _refused(type(error).__name__) from None
     return SileroRuntime(session, (str(without), str(speech)), smooth)
 
 
