@@ -22,8 +22,6 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from contracts.errors import DependencyFailed
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from contracts.bundle import GoldenAnswer
     from speech.kinds import Prompt
     from speech.runtimes import Runtime, Samples
@@ -144,17 +142,6 @@ def naming(model: str) -> Iterator[None]:
         yield
     except OutputsNotFinite:
         raise OutputsNotFinite(where=model) from None
-
-
-def _hear(payload: Path, utterances: pd.DataFrame, root: Path) -> pd.DataFrame:
-    from speech.run import run_pack
-
-    return run_pack(runtime(payload), utterances, root)
-
-
-def hypotheses(payload: Path, utterances: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """What a payload hears in a few utterances (speech.run.run_pack), in one of the shared processes."""
-    return shared(_hear, payload, utterances, root)
 
 
 def _answers(payload: Path, prompts: Sequence[Prompt]) -> list[GoldenAnswer]:

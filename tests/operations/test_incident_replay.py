@@ -8,9 +8,10 @@ import pytest
 
 from contracts.digest import Digest
 from evalpacks.metrics.words import word_edits
-from operations import compute
 from operations.incident import open_incident
 from operations.incident_replay import replay
+from speech.run import run_pack
+from speech.runtimes import load
 from tests.operations.gated_releases import FAMILY
 from tests.operations.tiny_family import REPOSITORY
 from tests.operations.trained_family import FIXTURES, TrainedFamily
@@ -29,7 +30,7 @@ def said_by(family: TrainedFamily, candidate: str) -> list[str]:
     """What a candidate says to the fixtures, without a bundle."""
     folder = REPOSITORY / "candidates" / FAMILY / candidate / "payload"
     clips = family.pack.utterances.head(FIXTURES)
-    return [str(text) for text in compute.hypotheses(folder, clips, family.pack.root)["text"]]
+    return [str(text) for text in run_pack(load(folder), clips, family.pack.root)["text"]]
 
 
 def test_two_trained_bundles_differ_as_their_payloads_do(family: TrainedFamily) -> None:

@@ -19,8 +19,9 @@ from contracts.train_manifest import FileEntry
 from evalpacks.metrics import Outputs
 from evalpacks.pack import Pack, load
 from evalpacks.scoring import score_report
-from operations import compute
+from speech.run import run_pack
 from speech.runtimes import Samples
+from speech.runtimes import load as load_engine
 from tests.flows.release_project import part_of_pack
 from tests.operations.gated_releases import FAMILY
 from tests.operations.packaged import Packaged
@@ -52,7 +53,7 @@ class TrainedFamily(TinyFamily):
         """Package a trained candidate; `golden`: fixture -> what it is declared to say instead of what it says."""
         folder = REPOSITORY / "candidates" / FAMILY / candidate / "payload"
         payload = read_folder(folder)
-        heard = compute.hypotheses(folder, self.pack.utterances, self.pack.root)
+        heard = run_pack(load_engine(folder), self.pack.utterances, self.pack.root)
         more = self._golden(heard, golden) | {"reports/quality.json": self._scored(candidate, payload, heard)}
         return Packaged(
             self.context, self.root / "made" / candidate, candidate, payload=payload, more=more,
