@@ -81,7 +81,7 @@ def test_a_query_of_the_book_answers(name: str, code: str, monkeypatch: pytest.M
 
 
 def _rows() -> pd.DataFrame:
-    """Two requests that were answered, one in each arm, and one that was refused."""
+    """Two requests that were answered, one in each arm, and one that was refused; each was corrected."""
     common: dict[str, Any] = {
         "timestamp": 0.0, "session_id": "s", "family": "f", "bundle": "0" * 64, "route_version": 1, "mode": "stream",
         "status": 200, "audio_s": 2.0, "latency_ms": 90.0, "first_partial_ms": 50.0, "first_audio_ms": 50.0,
@@ -95,7 +95,7 @@ def _rows() -> pd.DataFrame:
             [("stable", {}), ("canary", {}), ("stable", {"error_code": "unsupported_rate", "sent_rate_hz": 12_000})]
         )
     ]
-    return pd.DataFrame([row.model_dump() for row in rows])
+    return pd.DataFrame([{**row.model_dump(), "requests": 1, "corrections": 1} for row in rows])
 
 
 def test_every_drill_of_the_sources_is_listed_and_names_scenarios_that_exist() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,7 @@ import yaml
 from contracts.digest import Digest
 from contracts.document import Part
 from contracts.policy import CanaryMetric, CanaryPlan, FamilyPolicy
-from contracts.reports import CanaryReport
+from contracts.reports import CanaryReport, SliceEvidence
 from contracts.routing import RouteTable
 from operations import canary, pointer
 from operations.context import put
@@ -40,7 +40,10 @@ SCENARIOS = Path(__file__).with_name("scenarios")
 ACCENTS = ("us", "british", "scottish", "caribbean", "rp", "lancashire")
 KINDS = tuple(f"{accent} {noise}" for accent in ACCENTS for noise in ("clean", "5db"))
 """Kinds of utterances: the Nth is N hundredths loud, and the engine says its word."""
-WORDS = tuple(f"word{number}" for number in range(len(KINDS)))
+SPANISH = "spanish"
+SOUNDS = (*KINDS, SPANISH)
+"""All that the engine tells apart: the kinds, and a word of another language, which no kind has."""
+WORDS = tuple(f"word{number}" for number in range(len(SOUNDS)))
 WORDS_SAID = 3
 WORD_S = 0.5
 HEALTHY_S = 3.0
@@ -99,12 +102,22 @@ def write_pack(root: Path) -> pd.DataFrame:
     """An utterance of each kind, labelled."""
     rows = []
     for number, kind in enumerate(KINDS):
-        level = np.full(int(WORDS_SAID * WORD_S * RATE_HZ), number / 100, dtype=np.float32)
-        (root / f"{number}.wav").write_bytes(wav(level))
         accent, noise = kind.split()
-        text = " ".join([WORDS[number]] * WORDS_SAID)
-        rows.append({"path": f"{number}.wav", "text": text, "accent": accent, "noise": noise})
+        spoken = write_utterance(root / f"{number}.wav", [number] * WORDS_SAID)
+        rows.append({**spoken, "accent": accent, "noise": noise})
     return pd.DataFrame(rows)
+
+
+def write_utterance(path: Path, sounds: Sequence[int]) -> dict[str, str]:
+    """An utterance of these SOUNDS, by number: its row of a pack."""
+    level = np.repeat(np.array(sounds, dtype=np.float32) / 100, int(WORD_S * RATE_HZ))
+    path.write_bytes(wav(level))
+    return {"path": path.name, "text": " ".join(WORDS[number] for number in sounds)}
+
+
+def worse_slices(rows: tuple[SliceEvidence, ...], metric: str) -> set[str]:
+    """Slices that were found worse by a metric."""
+    return {row.slice for row in rows if row.state == "worse" and row.metric == metric}
 
 
 class Drill:
@@ -123,24 +136,23 @@ class Drill:
         stable = self._package("v1", runtime)
         stable.promote()
         self.stable = stable.bundle
-        candidate = runtime | scenario.candidate
-        if deaf_to := candidate.pop("deaf_to", ""):
-            words = list(WORDS)
-            words[KINDS.index(deaf_to)] = "mumble"
-            candidate["words"] = words
-        self.candidate = self._package("v2", candidate)
+        self.candidate = self._package("v2", runtime | scenario.candidate)
         self.pack = write_pack(root)
         self.plan = CanaryPlan(
             metrics=scenario.metrics, slices=scenario.slices, deadline_s=150, min_sessions=12, stale_after_s=30,
-            routable=("device", "codec", "tenant"), stages=scenario.stages, weights={"wide": 0.5, "shadow": 1.0},
-            caps={"utterances": 5, "words": 40},
+            routable=("device", "codec", "language", "tenant"), stages=scenario.stages,
+            weights={"wide": 0.5, "shadow": 1.0}, caps={"utterances": 5, "words": 40},
         )  # fmt: skip
         self.summary = TrafficSummary()
         self.ended_s = 0.0
         self._over = threading.Event()
 
     def _package(self, version: str, runtime: dict[str, Any]) -> Packaged:
-        return self.family.package(version, " ".join(WORDS), runtime=runtime)
+        """A bundle with this runtime; `deaf_to` is the sound whose word it mumbles."""
+        engine = dict(runtime)
+        deaf_to = engine.pop("deaf_to", "")
+        words = ["mumble" if sound == deaf_to else word for sound, word in zip(SOUNDS, WORDS, strict=True)]
+        return self.family.package(version, " ".join(words), runtime=engine)
 
     @contextmanager
     def gateway(self) -> Iterator[RunningGateway]:
@@ -195,7 +207,7 @@ class Drill:
         self.summary = play(
             url, family=FAMILY, utterances=self.pack, root=self.family.root, api_key=self.family.api_key,
             count_errors=count_errors("none"), concurrency=8, cadence=3.0, seed=11, stop=self._over,
-            habits=Habits(stream=self.scenario.streams, retries=3),
+            habits=Habits(stream=self.scenario.streams, retries=3, languages=("en",)),
         )  # fmt: skip
 
     # ---- what came of it ----------------------------------------------------------------------------------------
@@ -227,3 +239,17 @@ class Drill:
         rows = read(self.family.home / "telemetry", FAMILY, self.ended_s)
         settled = rows[rows["route_version"] == self.table.version]
         return set(settled["bundle"])
+
+    def nobody_noticed(self) -> None:
+        """Assert that no request failed over it, that no session met two bundles at a time, and who serves in the end.
+
+        That is stable, which serves what the canary had; after a drill of nothing it is stable beside the canary.
+        """
+        assert self.summary.failures == {}
+        assert self.summary.answered == self.summary.requests > 50
+        assert self.summary.mixed_sessions == 0
+        assert self.table.stable == self.stable
+        if self.scenario.expect.decision != "promote":
+            assert self.table.canary is None
+            assert self.table.slice_rules == ()
+            assert self.answered_after() == {self.stable}

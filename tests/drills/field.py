@@ -6,7 +6,6 @@ judged on that telemetry by the operations that `soundcheck drift` and `soundche
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
 import numpy as np
 import pandas as pd
 import soundfile
@@ -28,11 +26,12 @@ from operations.drift import drift
 from operations.drift_windows import SETTLED_S
 from operations.incident import open_incident
 from operations.traffic import count_errors
-from serving.client import TIMEOUT_S, start_gateway, transcribe_async
+from serving.client import start_gateway
 from serving.traffic import Habits, play, sessions, utterances_of
 from speech.runtimes import Samples
 from speech.synthesis import speak_all
 from tests.drills.timeshift import Recorded, put, spread, take
+from tests.drills.visitors import impatient, play_visits
 from tests.operations.gated_releases import FAMILY
 from tests.operations.trained_family import TrainedFamily, processed
 
@@ -140,29 +139,12 @@ class Field:
 
     def play_impatient(self, what: Played, visits: int, *, seed: int, asked: int) -> Recorded:
         """Sessions of clients whose retry timer is too short: each recording is sent so often, and answered."""
-        drawn = sessions(utterances_of(what.utterances, what.root), seed=seed, habits=USUAL)
-        made = asyncio.run(self._visits(list(islice(drawn, visits)), asked))
+        drawn = sessions(utterances_of(what.utterances, what.root), seed=seed, habits=replace(USUAL, languages=("en",)))
+        made = play_visits(
+            self.base_url, islice(drawn, visits), impatient(asked), family=FAMILY, api_key=self.family.api_key,
+            concurrency=CONCURRENCY,
+        )  # fmt: skip
         return take(self.telemetry, FAMILY, rows=made, events=0)
-
-    async def _visits(self, drawn: Sequence[Any], asked: int) -> int:
-        gate, made = asyncio.Semaphore(CONCURRENCY), 0
-        async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client:
-
-            async def visit(one: Any) -> None:
-                nonlocal made
-                headers = {"X-Soundcheck-Session": one.session_id, "X-Soundcheck-Device": one.device,
-                           "X-Soundcheck-Tenant": one.tenant, "X-Soundcheck-Language": "en"}  # fmt: skip
-                async with gate:
-                    for turn in one.turns:
-                        audio = turn.utterance.path.read_bytes()
-                        for _ in range(asked):
-                            await transcribe_async(
-                                self.base_url, audio, FAMILY, self.family.api_key, headers, client=client
-                            )
-                            made += 1
-
-            await asyncio.gather(*map(visit, drawn))
-        return made
 
     # ---- judging ------------------------------------------------------------------------------------------------
     def drift(self, reference: Sequence[Recorded], later: Sequence[Recorded]) -> DriftEvaluation:

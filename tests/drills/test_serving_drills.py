@@ -12,7 +12,7 @@ import pytest
 
 from contracts.errors import Refused
 from contracts.policy import FamilyPolicy
-from contracts.reports import ReplayReport, SliceEvidence
+from contracts.reports import ReplayReport
 from contracts.verdict import Value
 from operations import canary, pointer, stage
 from operations.context import put
@@ -24,7 +24,7 @@ from serving.telemetry import read
 from serving.traffic import Habits, play
 from serving.traffic.playing import WRONG_RATE_HZ
 from speech.front_end import FrontEndConfig
-from tests.drills.drill import WORDS, Drill, Scenario, scenarios, write_pack
+from tests.drills.drill import WORDS, Drill, scenarios, worse_slices, write_pack
 from tests.operations.gated_releases import FAMILY
 from tests.operations.tiny_family import GATEWAY, TinyFamily
 from tests.serving.conftest import CONTRACT
@@ -32,13 +32,9 @@ from tests.serving.conftest import CONTRACT
 pytestmark = pytest.mark.timeout(600)  # a canary's deadline, twice, on a machine that may be busy
 
 SCENARIOS = scenarios()
-VOICE = "11-late-first-audio"
-"""Injected into a family that speaks: test_voice_drill.py."""
-CANARIES = [name for name, scenario in sorted(SCENARIOS.items()) if scenario.metrics and name != VOICE]
-
-
-def worse_slices(rows: tuple[SliceEvidence, ...], metric: str) -> set[str]:
-    return {row.slice for row in rows if row.state == "worse" and row.metric == metric}
+ELSEWHERE = {"11-late-first-audio", "15-code-switching-corrections"}
+"""Injected with traffic of their own: test_voice_drill.py, test_code_switching_drill.py."""
+CANARIES = [name for name, scenario in sorted(SCENARIOS.items()) if scenario.metrics and name not in ELSEWHERE]
 
 
 @pytest.mark.parametrize("name", CANARIES)
@@ -57,19 +53,7 @@ def test_a_canary_ends_in_the_right_action(name: str, tmp_path: Path) -> None:
     if scenario.stages == ("shadow",):
         during, after = drill.cost_per_answer()
         assert during > 2 * after > 0
-    _nobody_noticed(drill, scenario)
-
-
-def _nobody_noticed(drill: Drill, scenario: Scenario) -> None:
-    """Not one request failed over it, no session met two bundles at a time, and stable serves what the canary had."""
-    assert drill.summary.failures == {}
-    assert drill.summary.answered == drill.summary.requests > 50
-    assert drill.summary.mixed_sessions == 0
-    assert drill.table.stable == drill.stable
-    if scenario.expect.decision != "promote":
-        assert drill.table.canary is None
-        assert drill.table.slice_rules == ()
-        assert drill.answered_after() == {drill.stable}
+    drill.nobody_noticed()
 
 
 def test_a_front_end_at_12_khz_stops_before_any_canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
