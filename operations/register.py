@@ -2,7 +2,8 @@
 
 Boundary: reads documents and git; writes one document and one ledger event; asks the mirror to follow.
 Invariants: every missing field is reported at once (R2.1); front end, tokenizer, decoder and weights agree, or it is
-refused here and not in serving (R2.2).
+refused here and not in serving (R2.2); a refusal is in the ledger as a fail event, so that the release's page says what
+stopped it, and the same command asks again. What failed outside the candidate (a store that is away) is no refusal.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from contracts.feature_contract import PROBE_TOLERANCE, FeatureContract
 from contracts.policy import FamilyPolicy, Task
 from contracts.registry_entry import RegistryEntry, validate_entry
 from contracts.train_manifest import TrainManifest
+from contracts.verdict import Value, Verdict
 from operations import candidate as candidates
 from operations.context import Context, once, put
+from operations.gate import Stopped
 from operations.migration.planning import plan_of, require_plan
 from operations.mirror import follow
 from operations.payload import materialise
@@ -29,7 +32,7 @@ from registry.documents import get_document
 
 
 def register(context: Context, family: str, captured: dict[str, Digest]) -> dict[str, Digest]:
-    """Outputs: `registry_entry`."""
+    """Outputs: `registry_entry`; raises Unregistered after the refusal is in the ledger."""
     release = captured["release"]
     inputs = {name: captured[name] for name in ("train_manifest", "candidate", "policy")}
     inputs |= {name: captured[name] for name in ("migration_plan",) if name in captured}
@@ -39,9 +42,41 @@ def register(context: Context, family: str, captured: dict[str, Digest]) -> dict
         (digest,) = put(context, entry)
         return {"registry_entry": digest}, {"version": entry.version}
 
-    outputs = once(context, family=family, release=release, step="register", inputs=inputs, body=body)
+    try:
+        outputs = once(context, family=family, release=release, step="register", inputs=inputs, body=body)
+    except Refused as refusal:
+        raise _unregistered(context, family, release, inputs, refusal) from refusal
     follow(context, family)
     return outputs
+
+
+class Unregistered(Stopped):
+    """The registry refused a candidate: what, where, got, expected and next step are those of the refusal."""
+
+    def __init__(self, refusal: Refused, *, family: str, version: str, release: Digest) -> None:
+        verdict = Verdict(value=Value.FAIL, reasons=(refusal.what,))
+        super().__init__(
+            "register", verdict, family=family, version=version, release=release, next_step=refusal.next_step
+        )
+        Refused.__init__(
+            self, refusal.what, where=refusal.where, got=refusal.got, expected=refusal.expected,
+            next_step=refusal.next_step,
+        )  # fmt: skip
+
+
+def _unregistered(
+    context: Context, family: str, release: Digest, inputs: dict[str, Digest], refusal: Refused
+) -> Unregistered:
+    """The refusal, after the ledger has it."""
+    version = context.ledger(family).state().releases[release].version
+    facts: dict[str, JsonValue] = {
+        "version": version, "reasons": [refusal.what], "exit_status": refusal.exit_status, "where": refusal.where,
+        "got": refusal.got, "expected": refusal.expected, "next_step": refusal.next_step,
+    }  # fmt: skip
+    context.ledger(family).append(
+        "register", "fail", at=context.timestamp(), release=release, inputs=inputs, data=facts
+    )
+    return Unregistered(refusal, family=family, version=version, release=release)
 
 
 def _entry(context: Context, family: str, captured: dict[str, Digest]) -> RegistryEntry:
@@ -123,7 +158,7 @@ def _check_agreement(payload: Path, contract: FeatureContract, expected: Task) -
         raise Refused(
             "the payload does not load",
             where=str(payload.name),
-            got=f"{type(error).__name__}: {error}",
+            got=f"{type(error).__name__}: {error}".replace(f"{payload}/", ""),
             expected="weights, tokenizer, decoder and front end that fit each other",
             next_step="export the candidate again",
         ) from error

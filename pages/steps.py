@@ -37,6 +37,7 @@ from pages.markdown import bullets, code, table, text, verdict
 from pages.plots.latency import offline
 from pages.reading import headline, planted, worded
 from pages.staged import measured
+from pages.stops import stop_of
 from pages.view import ReleaseView
 
 STEPS = ("capture", "register", "score", "gate", "package", "stage", "canary", "approve", "promote")
@@ -89,7 +90,13 @@ def _of_view(step: str, view: ReleaseView) -> list[str]:
     if view.canary and step == "canary":
         return _canary(view.canary, view.policy.canary)
     reached = [document for document in documents[step] if document is not None]
+    if not reached and view.stopped_at == step:
+        return [f"**Stopped** {text(view.family)} {text(view.version)}", "", *table(("", ""), _answers(view))]
     return _join([_WRITERS[type(one)](one) for one in reached]) or ["Not reached."]
+
+
+def _answers(view: ReleaseView) -> list[tuple[str, str]]:
+    return [(question, text(answer)) for question, answer in stop_of(view).answers()]
 
 
 def _join(parts: list[list[str]]) -> list[str]:

@@ -136,8 +136,11 @@ def _event_stop(view: ReleaseView) -> Stop:
     reasons = data.get("reasons", data.get("reason", "no reason is in the ledger"))
     sentences = [plain(one) for one in reasons] if isinstance(reasons, list) else [plain(reasons)]
     step = plain(view.stopped_at or (failed[-1].step if failed else "a step that is not named"))
+    status = f" (exit status {plain(data['exit_status'])})" if "exit_status" in data else ""
     next_step = plain(data.get("next_step") or f"correct the candidate, then {_again(view)}")
-    return Stop(f"{step}: " + "; ".join(sentences), "", "", "", next_step)
+    got, where, expected = (plain(data.get(name, "")) for name in ("got", "where", "expected"))
+    place = f" ({where})" if where else ""
+    return Stop(f"{step}{status}: " + "; ".join(sentences) + place, got, "", expected, next_step)
 
 
 def _by_verdict(what: str, verdict: Verdict, whom: str, view: ReleaseView) -> Stop:
