@@ -20,6 +20,7 @@ class Evidence(Document):
     """All that an approver is shown, by digest. `rollback_target` is None for a first release.
 
     `incident_changes`: what closed incidents left behind and this release carries, incident -> digest of the change.
+    `migration_report`: of a candidate that moves voiceprints to another vector space (contracts/migration.py).
     """
 
     KIND: ClassVar[str] = "evidence"
@@ -37,6 +38,7 @@ class Evidence(Document):
     previous_policy: Digest | None
     rollback_target: Digest | None
     incident_changes: dict[str, Digest] = later({})
+    migration_report: Digest | None = later(None)
 
 
 class SignedWaiver(Document):

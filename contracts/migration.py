@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from contracts.digest import Digest
-from contracts.document import Document, Part
+from contracts.document import Document, Part, later
 from contracts.policy import Share
 
 MIGRATION_FILE = "migration.yaml"
@@ -105,11 +105,22 @@ class ShimReport(Part):
     native: RecallCount
 
 
+class WayBack(Part):
+    """Whether the old bundle could return now (B4), looked at after the new index was filled.
+
+    `missing` counts voiceprints of the new index that the old one lacks; where it is 0, a rollback finds everybody, as
+    well as `source_recall` says. The old index is kept, and written on, for at least `keep_old_index_days`.
+    """
+
+    missing: NonNegativeInt
+    keep_old_index_days: PositiveInt
+
+
 class MigrationReport(Document):
     """What the migration did and measured; `faults` are sentences, none where it may be promoted.
 
-    `source_count` and `target_count` are the voiceprints of both indexes; `margin` is the plan's max_recall_loss. No
-    timings: a report that is made again has the same name.
+    `source_count` and `target_count` are the voiceprints of both indexes; `margin` is the plan's max_recall_loss; both
+    recalls are measured after the new index was filled. No timings: a report that is made again has the same name.
     """
 
     KIND: ClassVar[str] = "migration_report"
@@ -127,3 +138,4 @@ class MigrationReport(Document):
     shim: ShimReport | None = None
     faults: tuple[str, ...] = ()
     margin: NonNegativeFloat
+    way_back: WayBack | None = later(None)

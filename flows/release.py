@@ -67,8 +67,8 @@ def _run(context: Context, family: str, candidate: str) -> tuple[Digest, str]:
         gated = gate(context, family, captured, scored)
         packaged = package(context, family, captured, registered, scored, gated)
         staged = stage(context, family, captured, packaged)
-        migrate(context, family, captured, packaged)
-        steps = {**scored, **gated, **packaged, **staged}
+        migrated = migrate(context, family, captured, packaged)
+        steps = {**scored, **gated, **packaged, **staged, **migrated}
         found = find(context, family, identity)
         if must_be_approved_first(found):
             shadowed = cast(Digest, canary(family=Family(family), release=identity, shadow_only=True))

@@ -53,6 +53,7 @@ def evidence(
         previous_policy=previous_policy(context, family),
         rollback_target=context.ledger(family).state().current,
         incident_changes=carried(context, family, captured["release"]),
+        migration_report=steps.get("migration_report"),
     )
 
     def body() -> tuple[dict[str, Digest], dict[str, JsonValue]]:

@@ -67,7 +67,9 @@ def promote(context: Context, family: str, captured: dict[str, Digest], evidence
 
 def _refuse_incomplete(context: Context, shown: Evidence) -> None:
     """S1: every report that the approvers were shown can be shown again."""
-    if faults := unreadable(context, {role: getattr(shown, role) for role in SHOWN}):
+    reports = {role: getattr(shown, role) for role in SHOWN}
+    reports |= {"migration_report": shown.migration_report} if shown.migration_report else {}
+    if faults := unreadable(context, reports):
         raise Corrupt(
             "the evidence is not whole",
             where=f"{shown.family}, evidence {short(shown.digest())}",

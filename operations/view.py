@@ -15,6 +15,7 @@ from contracts.bundle import BundleManifest
 from contracts.digest import Digest, short
 from contracts.document import Document
 from contracts.ledger_event import LedgerEvent
+from contracts.migration import MigrationReport
 from contracts.policy import FamilyPolicy
 from contracts.registry_entry import RegistryEntry
 from contracts.reports import (
@@ -74,6 +75,7 @@ def release_view(context: Context, family: str, release: str, links: dict[str, s
         safety=document(SafetyReport, "score", "safety_report"),
         gate=gate,
         replay=document(ReplayReport, "stage", "replay_report"),
+        migration=_migration(context, events),
         canary=document(CanaryReport, "canary", "canary_report"),
         evidence=evidence,
         timeline=get_document(context.store, StreamTimeline, timing.timeline) if timing and timing.timeline else None,
@@ -91,6 +93,12 @@ def release_view(context: Context, family: str, release: str, links: dict[str, s
         rollback_packet=_packet(context, manifest),
         new_bytes=_new_bytes(done["capture"], done["package"]) if "package" in done else None,
     )
+
+
+def _migration(context: Context, events: tuple[LedgerEvent, ...]) -> MigrationReport | None:
+    """What the newest migration found, whether it may go on or not."""
+    found = [event.outputs["migration_report"] for event in events if "migration_report" in event.outputs]
+    return get_document(context.store, MigrationReport, found[-1]) if found else None
 
 
 def _as_gated(score: ScoreReport | None, gate: GateReport | None) -> ScoreReport | None:

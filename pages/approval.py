@@ -11,6 +11,7 @@ from __future__ import annotations
 from contracts.digest import short
 from contracts.reports import Comparison
 from contracts.verdict import Value
+from pages import migration
 from pages.comparing import beyond_limit, change, compared_on, difference, held_to, marks, worst_first
 from pages.figures import clock, duration, many, plain, slice_name
 from pages.incident import left_behind
@@ -31,6 +32,8 @@ def markdown(view: ReleaseView) -> str:
     if said := exchange(view, SHOWN):
         lines += ["### Cost against quality", "", *bullets(map(text, said))]
     lines += ["### Canary", "", *canary_lines(view)]
+    if view.migration:
+        lines += ["### Migration of voiceprints", "", *migration.markdown(view.migration).splitlines(), ""]
     lines += ["### Risk: what the evidence does not cover", "", *bullets(risks(view))]
     lines += ["### Rollback", "", *rollback_lines(view)]
     if changes := policy_changes(view):

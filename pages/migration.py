@@ -7,7 +7,8 @@ Invariants: every figure stands beside what it is compared with.
 from __future__ import annotations
 
 from contracts.digest import short
-from contracts.migration import MigrationReport, RecallCount
+from contracts.migration import MigrationReport, RecallCount, WayBack
+from pages.figures import many
 
 
 def markdown(report: MigrationReport) -> str:
@@ -29,8 +30,18 @@ def markdown(report: MigrationReport) -> str:
             f"Shim, fitted on {report.shim.pairs:,} pairs: old vectors find {_recall(report.shim.recall)} in the new "
             f"index, vectors of the new space {_recall(report.shim.native)}."
         )
+    lines += [_returning(report, report.way_back)] if report.way_back else []
     lines += [f"**Stopped**: {fault}." for fault in report.faults] or ["Both indexes are complete."]
     return "\n".join(table) + "\n\n" + "\n\n".join(lines) + "\n"
+
+
+def _returning(report: MigrationReport, back: WayBack) -> str:
+    known = report.target_count - back.missing
+    return (
+        f"Going back (B4): the old index knows {known:,} of the {report.target_count:,} of the new one and finds "
+        f"{_recall(report.source_recall)}, counted after the new one was filled; it is kept, and written on, "
+        f"for at least {many(back.keep_old_index_days, 'day')}."
+    )
 
 
 def _recall(count: RecallCount) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from contracts.policy import ServingGate, Task
 from contracts.reports import TimingReport
 from contracts.verdict import Value, Verdict
-from pages import lineage
+from pages import lineage, migration
 from pages.environment import template
 from pages.facts import Fact, flat
 from pages.figures import duration, milliseconds, moment, plain, size
@@ -70,6 +70,7 @@ _SECTIONS = (
     ("streaming", "Streaming"),
     ("safety", "Safety"),
     ("staging", "Staging"),
+    ("migration", "Migration"),
     ("canary", "Canary"),
     ("approvals", "Approvals"),
     ("lineage", "Lineage"),
@@ -92,7 +93,8 @@ def render(view: ReleaseView) -> str:
     """The page of one release as a whole HTML document."""
     word, kind = _OUTCOMES[view.outcome]
     task, routed = view.policy.task, bool(view.score and view.score.routes)
-    sections = [one for one in _SECTIONS if task in _TASKS.get(one[0], (task,)) and (one[0] != "routing" or routed)]
+    absent = {place for place, there in (("routing", routed), ("migration", view.migration)) if not there}
+    sections = [one for one in _SECTIONS if task in _TASKS.get(one[0], (task,)) and one[0] not in absent]
     page: dict[str, Any] = {
         "sections": sections,
         "shown": {place for place, _ in sections},
@@ -111,6 +113,7 @@ def render(view: ReleaseView) -> str:
         "exchange": view.gate.exchange if view.gate else (),
         "safety": _safety(view),
         "staged": measured(view.replay) if view.replay else (),
+        "migration": card(migration.markdown(view.migration)) if view.migration else None,
         "stages": _stages(view),
         "waivers": waived(view),
         "review": reviews(view),

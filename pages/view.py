@@ -15,6 +15,7 @@ from contracts.bundle import BundleManifest
 from contracts.digest import Digest
 from contracts.incident import Incident
 from contracts.ledger_event import LedgerEvent
+from contracts.migration import MigrationReport
 from contracts.policy import FamilyPolicy
 from contracts.registry_entry import RegistryEntry
 from contracts.reports import (
@@ -39,6 +40,7 @@ class ReleaseView:
         release: identity of the release (digest of family, version, payload and policy).
         events: ledger events of this release, in order.
         timeline: one consented utterance as it was streamed (TimingReport.timeline).
+        migration: of a candidate whose voiceprints move to another vector space.
         waivers: what people accepted by name (GateReport.waivers, R4.2).
         incidents: closed ones whose change this release carries (Evidence.incident_changes).
         policy_changes: sentences, one a difference between this policy and the last release's (R4.7).
@@ -67,6 +69,7 @@ class ReleaseView:
     safety: SafetyReport | None = None
     gate: GateReport | None = None
     replay: ReplayReport | None = None
+    migration: MigrationReport | None = None
     canary: CanaryReport | None = None
     evidence: Evidence | None = None
     timeline: StreamTimeline | None = None

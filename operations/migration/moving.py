@@ -19,7 +19,7 @@ from pydantic import JsonValue
 
 from contracts.digest import Digest, short
 from contracts.errors import Refused
-from contracts.migration import MigrationPlan, MigrationReport, RecallCount, ShimReport
+from contracts.migration import MigrationPlan, MigrationReport, RecallCount, ShimReport, WayBack
 from contracts.policy import FamilyPolicy
 from contracts.verdict import Value, Verdict
 from operations.context import Context, once, put
@@ -113,6 +113,7 @@ def _carry_out(context: Context, move: _Move) -> MigrationReport:
     source = shim.recall(_first(old, heard.old_probes, plan.source.name), names)
     target = shim.recall(_first(new, heard.new_probes, plan.target.name), names)
     bridge = _bridge(context, move, heard, new) if plan.shim else None
+    missing = len(new.card.keys.keys() - old.card.keys.keys())
     return MigrationReport(
         family=move.family,
         plan=move.plan_digest,
@@ -126,6 +127,7 @@ def _carry_out(context: Context, move: _Move) -> MigrationReport:
         target_recall=target,
         margin=plan.reindex.max_recall_loss,
         shim=bridge,
+        way_back=WayBack(missing=missing, keep_old_index_days=plan.rollback.keep_old_index_days),
         faults=tuple(_faults(plan, old, new, source, target, bridge)),
     )
 
@@ -201,6 +203,11 @@ def _faults(
         faults.append(
             f"{len(lost)} of {len(old.card.keys)} voiceprints of {plan.source.name} are not in {plan.target.name}: "
             "no enrolment audio of theirs was kept"
+        )
+    if strangers := new.card.keys.keys() - old.card.keys.keys():
+        faults.append(
+            f"{len(strangers)} of {len(new.card.keys)} voiceprints of {plan.target.name} are not in "
+            f"{plan.source.name}: the old bundle could not return (B4)"
         )
     if source.rate - target.rate > plan.reindex.max_recall_loss:
         faults.append(

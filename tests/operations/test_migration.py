@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import yaml
 
-from contracts.errors import NotFound, Refused
-from contracts.migration import MIGRATION_FILE, MigrationReport, Reindex, Shim
+from contracts.approval import Evidence
+from contracts.digest import short
+from contracts.errors import Corrupt, NotFound, Refused
+from contracts.migration import MIGRATION_FILE, MigrationReport, Reindex, Shim, WayBack
 from contracts.reports import ScoreReport
 from contracts.verdict import Value
-from operations import pointer
+from operations import approve, pointer
 from operations.context import put
 from operations.gate import Stopped
 from operations.migration import moving, shim, voiceprints
@@ -26,6 +28,7 @@ from operations.migration.planning import (
     require_plan,
     without_comparing_spaces,
 )
+from operations.promote import _refuse_incomplete
 from operations.rollback import rollback
 from registry import vector_index
 from registry.documents import get_document
@@ -158,6 +161,7 @@ def test_a_migration_fills_checks_and_maps(voices: Voices) -> None:
     assert (report.shim.pairs, report.shim.native.probes) == (SPEAKERS // 2 * (2 + PROBES), SPEAKERS // 2 * PROBES)
     assert report.shim.recall.rate >= report.shim.native.rate - 0.2
     assert report.faults == ()
+    assert report.way_back == WayBack(missing=0, keep_old_index_days=30)
     assert counts(voices) == {"narrow-8": SPEAKERS, "wide-12": SPEAKERS}
     assert steps(voices) == ["complete"]
 
@@ -218,6 +222,34 @@ def test_a_voiceprint_without_kept_audio_stops_the_release(voices: Voices) -> No
     assert stop.value.verdict.reasons == (
         "1 of 13 voiceprints of wide-12 are not in narrow-8: no enrolment audio of theirs was kept",
     )
+
+
+def test_a_migration_that_could_not_be_taken_back_stops_the_release(voices: Voices) -> None:
+    voices.migrate("v2", plan())
+    index = vector_index.read(indexes(voices.context, FAMILY), NEW.name)
+    index.put({"only-new": voice("only-1", NEW)}, space=NEW.name)
+    with pytest.raises(Stopped) as stop:
+        voices.migrate("v2", plan(reindex=Reindex(batch=6, max_recall_loss=0.05)))
+    assert stop.value.verdict.reasons == (
+        "1 of 13 voiceprints of narrow-8 are not in wide-12: the old bundle could not return (B4)",
+    )
+
+
+def test_who_approves_is_shown_the_report_and_nothing_is_promoted_without_it(voices: Voices) -> None:
+    outputs = voices.migrate("v2", plan())
+    roles = ("score_report", "timing_report", "safety_report", "gate_report", "replay_report", "canary_report")
+    steps = {role: voices.context.store.put_blob(role.encode()) for role in (*roles, "policy")}
+    captured = {"policy": steps["policy"], "release": "c" * 64}
+    asked = approve.evidence(
+        voices.context, FAMILY, captured, {**steps, **outputs, "bundle": voices.bundles["v2"]}, "v2"
+    )
+    shown = get_document(voices.context.store, Evidence, asked)
+    assert shown.migration_report == outputs["migration_report"]
+    _refuse_incomplete(voices.context, shown)
+    voices.context.store.delete_blob(outputs["migration_report"])
+    with pytest.raises(Corrupt, match="the evidence is not whole") as refusal:
+        _refuse_incomplete(voices.context, shown)
+    assert refusal.value.got.startswith(f"migration_report {short(outputs['migration_report'])}: ")
 
 
 # ---- dual writes, and going back
