@@ -13,13 +13,16 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from contracts.digest import Digest
-from contracts.document import Document, Part
+from contracts.document import Document, Part, later
+from contracts.policy import MetricName, Task
+from contracts.reports import Better, Count
 from contracts.verdict import Verdict
 
 Outcome = Literal["nothing", "ticket", "propose_slice", "propose_pack", "page", "recommend_rollback"]
 """What a drift evaluation asks for, from the least to the most urgent."""
-Cause = Literal["none", "population", "pipeline"]
-"""Whose change it is: that of the people, devices and rooms who ask, or that of our own machinery."""
+Cause = Literal["none", "population", "pipeline", "bundle"]
+"""Whose change it is: that of the people, devices and rooms who ask, that of our own machinery, or of the stable bundle
+alone: what it makes of traffic that did not move."""
 
 
 class DriftSettings(Part):
@@ -170,6 +173,26 @@ class Expectation(Part):
     rows: NonNegativeInt
 
 
+class ScoredAgain(Part):
+    """One metric on one slice of a pack, when stable was released and now.
+
+    `measured` is None where it could not be measured now. `same`: every count is equal (None: not measured).
+    `difference` is now less then, in the metric's own unit; `lower` and `upper` are simultaneous bounds over all that
+    differ; None where there is none.
+    """
+
+    pack: str
+    metric: MetricName
+    slice: str
+    better: Better
+    released: Count
+    measured: Count | None
+    same: bool | None
+    difference: float | None
+    lower: float | None
+    upper: float | None
+
+
 class DriftEvaluation(Document):
     """One re-evaluation of a family: stable's scores are in `rescored` (a DriftReport), the rest is from telemetry."""
 
@@ -192,3 +215,7 @@ class DriftEvaluation(Document):
     outcome: Outcome
     verdict: Verdict
     commands: tuple[str, ...] = ()
+    task: Task = later("transcription")
+    scores: tuple[ScoredAgain, ...] = later(())
+    quality_unknown: str = later("")
+    """Why there is no estimate of quality without labels; "" where there is one."""

@@ -68,7 +68,7 @@ def score_report(
             next_step="add it to params.yaml, and release again",
         )
     arms: dict[Arm, Mapping[str, Outputs]] = {"candidate": candidate, "stable": stable or {}, "parent": parent or {}}
-    heard = {pack.name: _hear(pack, arms, policy, quantized=quantized) for pack in packs if pack.name in candidate}
+    heard = {pack.name: hear_pack(pack, arms, policy, quantized=quantized) for pack in packs if pack.name in candidate}
     worded = heard if policy.task in WORDED else {}
     settings = policy.statistics
     return ScoreReport(
@@ -102,7 +102,10 @@ def score_report(
     )
 
 
-def _hear(pack: Pack, arms: Mapping[Arm, Mapping[str, Outputs]], policy: FamilyPolicy, *, quantized: bool) -> Heard:
+def hear_pack(
+    pack: Pack, arms: Mapping[Arm, Mapping[str, Outputs]], policy: FamilyPolicy, *, quantized: bool = False
+) -> Heard:
+    """What the models of `arms` gave for a pack, measured by every metric that the policy asks of it."""
     said = pack.utterances["text"].tolist() if policy.task in WORDED else [""] * len(pack.utterances)
     references = normalize_all(said, policy.normalizer)
     evidence = {

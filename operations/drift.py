@@ -11,42 +11,33 @@ from __future__ import annotations
 from datetime import UTC, datetime, time
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from contracts.bundle import BundleManifest
 from contracts.digest import Digest
 from contracts.drift import DriftEvaluation, DriftSettings, Expectation, PackCoverage, QualityEstimate
 from contracts.errors import Refused
 from contracts.feature_contract import FeatureContract
-from contracts.policy import FamilyPolicy
-from contracts.reports import Count, DriftReport, ScoreReport, WordCounts
-from contracts.verdict import Value, Verdict, worst
-from operations import drift_windows, pointer, shards
+from contracts.reports import ScoreReport
+from contracts.verdict import worst
+from operations import drift_scores, drift_windows, pointer
 from operations.context import Context, put
+from operations.drift_scores import Stable
 from operations.packs import required_packs
 from operations.payload import materialise
 from operations.register import front_end_drift
-from operations.score import hear_packs
 from registry.documents import get_document
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evalpacks.pack import Pack
+    from evalpacks.rescoring import Rescored
 
 SECTION = "drift"
 VALIDATED_ROWS = 5_000
 """The newest rows of telemetry that Great Expectations looks at."""
 _MOVES = ("promote", "rollback")
-
-
-class Stable(NamedTuple):
-    """The stable bundle that is looked at: its manifest, the report it was released on, the family's packs."""
-
-    bundle: Digest
-    manifest: BundleManifest
-    released: ScoreReport
-    packs: list[Pack]
+_UNKNOWN = "quality without labels is unknown"
 
 
 def settings_of(context: Context, family: str, window_h: int | None = None) -> DriftSettings:
@@ -64,8 +55,8 @@ def drift(context: Context, family: str, *, window_h: int | None = None) -> Drif
     context.settings.policy(family)
     settings = settings_of(context, family, window_h)
     stable = _stable(context, family)
-    rescored = _rescore(context, family, stable)
-    (report,) = put(context, rescored)
+    rescored = drift_scores.rescore(context, family, stable)
+    (report,) = put(context, drift_scores.report(family, stable, rescored))
     evaluation = _evaluate(context, family, settings, stable, rescored, report)
     (digest,) = put(context, evaluation)
     context.ledger(family).append(
@@ -99,62 +90,9 @@ def _stable(context: Context, family: str) -> Stable:
     return Stable(bundle, manifest, released, required_packs(context, family))
 
 
-# ---- the packs --------------------------------------------------------------------------------------------------
-def _rescore(context: Context, family: str, stable: Stable) -> DriftReport:
-    measured = _measure(context, stable, context.settings.policy(family))
-    keys = [f"{pack.name}/overall" for pack in stable.packs]
-    released = stable.released.words
-    return DriftReport(
-        family=family,
-        bundle=stable.bundle,
-        released={key: _count(released[key]) for key in keys if key in released},
-        measured={key: _count(measured.words[key]) for key in keys},
-        verdict=worst(_compare(pack, stable.released, measured) for pack in stable.packs),
-    )
-
-
-def _measure(context: Context, stable: Stable, policy: FamilyPolicy) -> ScoreReport:
-    from evalpacks.scoring import score_report
-
-    manifest = stable.manifest
-    materialise(context, manifest)
-    run = f"drift-{stable.bundle}"
-    shards.remove(context.settings, run)  # what was heard on another day says nothing of today
-    heard = hear_packs(context, run, [manifest.payload_digest], stable.packs, shards.here(context.settings))
-    shards.remove(context.settings, run)
-    return score_report(
-        family=manifest.family, version=manifest.version, payload_digest=manifest.payload_digest, stable_payload=None,
-        packs=stable.packs, candidate=heard[manifest.payload_digest], stable=None, policy=policy,
-    )  # fmt: skip
-
-
-def _count(words: WordCounts) -> Count:
-    errors = words.substitutions + words.deletions + words.insertions
-    return Count(numerator=errors, denominator=words.reference_words)
-
-
-def _compare(pack: Pack, released: ScoreReport, measured: ScoreReport) -> Verdict:
-    if released.packs.get(pack.name) != pack.digest:
-        return Verdict(
-            value=Value.INCONCLUSIVE, reasons=(f"the pack {pack.name} is not the one the bundle was released on",)
-        )
-    key = f"{pack.name}/overall"
-    before, after = _count(released.words[key]), _count(measured.words[key])
-    if before == after:
-        return Verdict(value=Value.PASS, reasons=(f"{pack.name}: {_rate(after)} as released, every count equal",))
-    return Verdict(
-        value=Value.FAIL,
-        reasons=(f"{pack.name}: WER {_rate(before)} when released, {_rate(after)} now: the environment changed",),
-    )
-
-
-def _rate(count: Count) -> str:
-    return f"{count.rate:.2%}" if count.rate is not None else "no rate"
-
-
 # ---- traffic ----------------------------------------------------------------------------------------------------
 def _evaluate(
-    context: Context, family: str, settings: DriftSettings, stable: Stable, rescored: DriftReport, report: Digest
+    context: Context, family: str, settings: DriftSettings, stable: Stable, rescored: Rescored, report: Digest
 ) -> DriftEvaluation:
     from monitoring.drift import detection, outcome, population
 
@@ -178,13 +116,16 @@ def _evaluate(
     )  # fmt: skip
     advice = outcome.advise(family, seen, settings)
     verdict = worst((rescored.verdict, advice.verdict))
+    estimated, unknown = _quality(table, stable, promoted_s, until_s, settings)
+    reasons = (*advice.verdict.reasons, *verdict.reasons, *([f"{_UNKNOWN}: {unknown}"] if unknown else ()))
     return DriftEvaluation(
         family=family, bundle=stable.bundle, version=stable.manifest.version, at=context.timestamp(), rescored=report,
         rescored_verdict=rescored.verdict, watch=found.watch, moved=found.moved, cause=seen.cause, checks=checks,
-        coverage=seen.coverage, quality=_quality(table, stable, promoted_s, until_s, settings),
+        coverage=seen.coverage, quality=estimated, quality_unknown=unknown,
+        task=context.settings.policy(family).task, scores=rescored.scores,
         telemetry_rows=_requests(table, until_s - window_s), expectations=tuple(seen.expectations),
         outcome=advice.outcome, commands=advice.commands,
-        verdict=verdict.model_copy(update={"reasons": tuple(dict.fromkeys(advice.verdict.reasons + verdict.reasons))}),
+        verdict=verdict.model_copy(update={"reasons": tuple(dict.fromkeys(reasons))}),
     )  # fmt: skip
 
 
@@ -275,19 +216,22 @@ def _coverage(table: pd.DataFrame, stable: Stable, settings: DriftSettings, unti
 
 def _quality(
     table: pd.DataFrame, stable: Stable, promoted_s: float, until_s: float, settings: DriftSettings
-) -> QualityEstimate | None:
-    """The last window beside the reference: both of stable, since another bundle is calibrated otherwise."""
+) -> tuple[QualityEstimate | None, str]:
+    """The last window beside the reference: both of stable, since another bundle is calibrated otherwise.
+
+    None comes with the reason.
+    """
     from monitoring.drift import detection, quality
 
     window_s = settings.window_h * drift_windows.HOUR_S
     first_s, last_s = detection.first_window(promoted_s, window_s), until_s - window_s
     if last_s < first_s:
-        return None
+        return None, "no window is over since stable was promoted"
     reference_s = first_s + detection.reference_windows(settings) * window_s
     now = _bins(table, "confidence", last_s, until_s)
-    return quality.estimate(
-        stable.released.calibration, now, _bins(table, "confidence", first_s, min(reference_s, last_s))
-    )
+    before = _bins(table, "confidence", first_s, min(reference_s, last_s))
+    calibrations = stable.released.calibration
+    return quality.estimate(calibrations, now, before), quality.why_unknown(calibrations, now)
 
 
 def _expectations(context: Context, family: str, since_s: float) -> tuple[Expectation, ...]:

@@ -62,7 +62,7 @@ def score(context: Context, family: str, captured: dict[str, Digest], run_shards
         candidate = materialise(context, manifest)
         arms = Arms(manifest.payload_digest, _ready(context, stable), _ready(context, parent))
         payloads = [payload for payload in dict.fromkeys(arms) if payload]
-        streams = _streams(context, arms, packs, policy)
+        streams = streams_wanted(context, arms, packs, policy)
         heard = hear_packs(context, release, payloads, packs, run_shards, streams)
         report = score_report(
             family=family,
@@ -153,7 +153,7 @@ def hear_packs(
     }
 
 
-def _streams(context: Context, arms: Arms, packs: Sequence[Pack], policy: FamilyPolicy) -> list[Wanted]:
+def streams_wanted(context: Context, arms: Arms, packs: Sequence[Pack], policy: FamilyPolicy) -> list[Wanted]:
     """Samples of the packs that a gate with a streaming metric asks about, for candidate and stable where they stream.
 
     The full-precision parent is compared by its final texts alone.

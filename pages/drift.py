@@ -13,10 +13,12 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from contracts.drift import Distribution, DriftEvaluation, Mix, Moved, QualityEstimate
+from contracts.drift import Distribution, DriftEvaluation, Mix, Moved, QualityEstimate, ScoredAgain
+from contracts.policy import Task
 from contracts.verdict import Value
 from pages.environment import template
 from pages.figures import PERCENT, Scale, many, moment, plain, slice_name
+from pages.figures import scale as metric_scale
 from pages.plots.axis import Axis, axis
 
 WORDS = {
@@ -31,10 +33,12 @@ _CAUSES = {
     "none": "Nothing points at a change.",
     "population": "The population changed: what could be checked of our own is as it was, traffic is not.",
     "pipeline": "The pipeline changed: something of our own is not as it was promised.",
+    "bundle": "The stable bundle's answers changed; traffic, and what could be checked of our own, did not.",
 }
 _CHECKS = {True: ("as promised", "pass"), False: ("differs", "fail"), None: ("cannot be seen", "none")}
 _CHARTS = 6
 """Findings that are drawn; the table has all."""
+_SAME = {True: ("equal", "pass"), False: ("differs", "fail"), None: ("not measured", "none")}
 _VALUES = 12
 """Values of a mix that are shown, the most different first."""
 
@@ -50,6 +54,18 @@ class Row(NamedTuple):
     sure: str
     sessions: str
     worse: bool
+
+
+class ScoreRow(NamedTuple):
+    """One metric on one slice, when stable was released and now."""
+
+    says: str
+    pack: str
+    slice: str
+    released: str
+    measured: str
+    change: str
+    same: tuple[str, str]
 
 
 class Bar(NamedTuple):
@@ -86,6 +102,7 @@ class MixRow(NamedTuple):
 def render(evaluation: DriftEvaluation) -> str:
     """The page as a whole HTML document."""
     word, kind = _word(evaluation)
+    equal = len(evaluation.scores) - len(_told(evaluation.scores))
     drawn = sorted(evaluation.moved, key=lambda one: -one.evidence)[:_CHARTS]
     return template("drift/page.html.j2").render(
         word=word,
@@ -95,9 +112,12 @@ def render(evaluation: DriftEvaluation) -> str:
         cause=_CAUSES[evaluation.cause],
         rows=tuple(_row(moved) for moved in evaluation.moved),
         charts=tuple(_chart(moved) for moved in drawn),
+        scores=_score_rows(evaluation.scores),
+        equal=many(equal, "figure") if equal else "",
         checks=tuple((check, *_CHECKS[check.same]) for check in evaluation.checks),
         mixes=tuple((mix, _mix_rows(mix)) for mix in evaluation.coverage.mixes),
-        quality=quality_in_words(evaluation.quality) if evaluation.quality else "",
+        quality=quality_in_words(evaluation.quality, evaluation.task) if evaluation.quality else "",
+        unknown=evaluation.quality_unknown,
         watched=_watched(evaluation),
     )
 
@@ -114,14 +134,15 @@ def markdown(evaluation: DriftEvaluation) -> str:
             f"| {_cell(row.says)} | {_cell(row.slice)} | {row.since} | {row.change} | {row.interval} |" for row in rows
         ]
     if evaluation.quality:
-        lines += ["", quality_in_words(evaluation.quality)]
+        lines += ["", quality_in_words(evaluation.quality, evaluation.task)]
     return "\n".join([*lines, "", _watched(evaluation), ""])
 
 
-def quality_in_words(quality: QualityEstimate) -> str:
+def quality_in_words(quality: QualityEstimate, task: Task) -> str:
     """The estimate without labels, with what it is worth."""
+    right = "got their right class" if task == "classification" else "were heard exactly"
     said = (
-        f"By confidence alone, {quality.estimate:.1%} of {many(quality.requests, 'utterance')} were heard exactly "
+        f"By confidence alone, {quality.estimate:.1%} of {many(quality.requests, 'utterance')} {right} "
         f"(between {quality.lower:.1%} and {quality.upper:.1%})"
     )
     if quality.change is not None and quality.change_lower is not None and quality.change_upper is not None:
@@ -148,7 +169,8 @@ def _watched(evaluation: DriftEvaluation) -> str:
     return (
         f"{many(watch.streams, 'stream')} (signal and slice) in windows of {watch.window_h} h, "
         f"{many(watch.windows, 'window')} after the reference; each alarms at evidence {watch.alarm_at:,.0f}, so that "
-        f"all together have at most {watch.false_alarms_per_year:g} false alarms a year."
+        f"all together have at most {watch.false_alarms_per_year:g} false "
+        f"alarm{'s' if watch.false_alarms_per_year != 1 else ''} a year."
     )
 
 
@@ -172,6 +194,27 @@ def _row(one: Moved) -> Row:
         sessions=f"{one.sessions:,}",
         worse=one.worse,
     )
+
+
+def _told(scores: Sequence[ScoredAgain]) -> list[ScoredAgain]:
+    """What the table of scores shows: whole packs, and every slice that is not as it was."""
+    return [one for one in scores if one.slice == "overall" or not one.same]
+
+
+def _score_rows(scores: Sequence[ScoredAgain]) -> tuple[ScoreRow, ...]:
+    return tuple(
+        ScoreRow(
+            says=(how := metric_scale(one.metric)).label,
+            pack=plain(one.pack),
+            slice="whole pack" if one.slice == "overall" else slice_name(one.slice),
+            released=how.value(one.released.rate),
+            measured=how.value(one.measured.rate) if one.measured else "none",
+            change="" if one.same or one.difference is None
+            else f"{how.difference(one.difference)} {how.interval(one.lower, one.upper)} {how.points}".strip(),
+            same=_SAME[one.same],
+        )
+        for one in _told(scores)
+    )  # fmt: skip
 
 
 def _day(seconds: float) -> str:

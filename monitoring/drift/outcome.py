@@ -13,9 +13,7 @@ from typing import NamedTuple
 from contracts.drift import Cause, DriftSettings, Expectation, Moved, Outcome, PackCoverage, PipelineCheck
 from contracts.verdict import Value, Verdict
 from monitoring.drift.coverage import needs_pack
-from monitoring.drift.signals import SIGNALS
 
-_OUTPUT = frozenset(signal.name for signal in SIGNALS if signal.kind == "output")
 _URGENCY: tuple[Outcome, ...] = ("nothing", "ticket", "propose_slice", "propose_pack", "page", "recommend_rollback")
 
 
@@ -53,11 +51,9 @@ def advise(family: str, seen: Seen, settings: DriftSettings) -> Advice:
 def _asked(seen: Seen, settings: DriftSettings) -> list[tuple[Outcome, str]]:
     asked: list[tuple[Outcome, str]] = []
     asked += [("page", f"{check.name}: {check.says}") for check in seen.checks if check.same is False]
-    inputs_moved = any(one.signal not in _OUTPUT for one in seen.moved)
     for one in seen.moved:
-        own_doing = one.signal in _OUTPUT and not inputs_moved and seen.cause == "population"
         harm = one.worse and one.signal in settings.page_on and abs(one.change) >= 2 * one.margin
-        urgent: Outcome = "recommend_rollback" if own_doing else "page"
+        urgent: Outcome = "recommend_rollback" if seen.cause == "bundle" else "page"
         asked.append((urgent if harm else "ticket", in_words(one)))
     lacking = seen.coverage.uncovered
     if lacking:

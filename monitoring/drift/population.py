@@ -1,9 +1,9 @@
-"""Whose change is it: that of the people who ask (population), or that of our own machinery (pipeline)?
+"""Whose change is it: that of who asks (population), of our own machinery (pipeline), or of the stable bundle alone?
 
 Boundary: pure; checks that the caller made in, one word out. Source: coverage 4, 36, 37; release-algorithm R6.2.
 Invariants: a check that fails makes it the pipeline's change, whatever traffic does; a check that could not be made
-(None) convicts nobody; equal scores, an equal front end and rates of the contract with traffic that moved are the
-population's change.
+(None) convicts nobody; where all that could be checked is as promised, traffic that moved is the population's change,
+and what stable makes of traffic that did not move is the bundle's.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contracts.drift import Cause, Moved, PipelineCheck
 from contracts.feature_contract import FeatureContract
 from contracts.verdict import Value, Verdict
+from monitoring.drift.signals import OUTPUTS
 
 TRACE = 0.005
 """Share of requests at a rate that no model of ours takes, up to which nobody is called."""
@@ -22,7 +23,9 @@ def cause(checks: Sequence[PipelineCheck], moved: Sequence[Moved]) -> Cause:
     """Whose change it is; `none` where nothing moved and everything is as promised."""
     if any(check.same is False for check in checks):
         return "pipeline"
-    return "population" if moved else "none"
+    if not moved:
+        return "none"
+    return "bundle" if all(one.signal in OUTPUTS for one in moved) else "population"
 
 
 def front_end_check(difference: str | None) -> PipelineCheck:
@@ -44,8 +47,8 @@ def rates_check(requests: Mapping[int, float], refused: float, contract: Feature
     asked = sum(requests.values())
     wrong = max(sum(strange.values()), refused)
     names = ", ".join(f"{rate} Hz" for rate in sorted(accepted))
-    if not asked:
-        return PipelineCheck(name="sample rates", same=None, says="no request in the last window")
+    if not refused and not any(count for rate, count in requests.items() if rate):
+        return PipelineCheck(name="sample rates", same=None, says="no audio came in the last window")
     if wrong <= TRACE * asked:
         return PipelineCheck(name="sample rates", same=True, says=f"audio comes at rates of the contract ({names})")
     found = ", ".join(f"{rate} Hz" for rate in sorted(strange)) or "other rates"

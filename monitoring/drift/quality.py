@@ -50,6 +50,13 @@ def estimate(
     )  # fmt: skip
 
 
+def why_unknown(calibrations: Sequence[Calibration], now: npt.NDArray[np.float64]) -> str:
+    """Why `estimate` has nothing to say: quality without labels is unknown then, which never passes; "" where it has."""
+    if not calibrations:
+        return "the release has no calibration, since its model gives no confidence"
+    return "" if now.sum() else "no answer of the stable bundle in the last window has a confidence"
+
+
 def _accuracy(calibrations: Sequence[Calibration]) -> tuple[Floats, Floats, Floats, npt.NDArray[np.bool_]]:
     """Accuracy by bin: over all packs together, its lowest and highest bound over packs, and whether a pack knows."""
     from scipy.stats import beta

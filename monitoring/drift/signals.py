@@ -50,6 +50,9 @@ SIGNALS = (
 )  # fmt: skip
 """Signals that every slice has. Mixes of labels (`device=phone`) are signals of the whole, made by `mix`."""
 
+OUTPUTS = frozenset(signal.name for signal in SIGNALS if signal.kind == "output")
+"""Names of what the stable bundle makes of traffic."""
+
 MIXED = ("device", "language", "tenant", "codec", "rate", "mode")
 """Label columns whose mix is watched; `rate` is the sample rate that audio came with, in Hz."""
 MIX_MARGIN = 0.03

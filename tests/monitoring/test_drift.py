@@ -143,6 +143,9 @@ UNSEEN = PipelineCheck(name="scores on packs", same=None, says="another pack")
     [
         ((SAME,), (), "none"),
         ((SAME, UNSEEN), (moved(),), "population"),
+        ((SAME, UNSEEN), (moved(), moved("confidence")), "population"),
+        ((SAME, UNSEEN), (moved("confidence"),), "bundle"),
+        ((SAME, OTHER), (moved("confidence"),), "pipeline"),
         ((SAME, OTHER), (moved(),), "pipeline"),
         ((OTHER,), (), "pipeline"),
     ],
@@ -158,7 +161,8 @@ def test_whose_change(checks: tuple[PipelineCheck, ...], found: tuple[Moved, ...
         ({16_000: 900.0, 12_000: 100.0}, 0.0, False, "10.0% of requests came at 12000 Hz"),
         ({16_000: 950.0, 0: 50.0}, 50.0, False, "5.0% of requests came at other rates"),
         ({16_000: 1_000.0, 12_000: 2.0}, 0.0, True, "rates of the contract"),
-        ({}, 0.0, None, "no request"),
+        ({}, 0.0, None, "no audio came"),
+        ({0: 900.0}, 0.0, None, "no audio came"),  # a voice is sent none
     ],
 )
 def test_rates_against_the_feature_contract(
@@ -278,6 +282,20 @@ def test_a_confidence_that_no_pack_has_may_mean_anything() -> None:
     assert found.change_upper > 0
 
 
-def test_no_calibration_no_estimate() -> None:
-    assert quality.estimate([], in_bin(9), np.zeros(BINS)) is None
-    assert quality.estimate([calibration(0.9)], np.zeros(BINS), np.zeros(BINS)) is None
+NONE = np.zeros(BINS)
+
+
+@pytest.mark.parametrize(
+    ("calibrations", "now", "why"),
+    [
+        ([], in_bin(9), "the release has no calibration, since its model gives no confidence"),
+        ([], NONE, "the release has no calibration, since its model gives no confidence"),
+        ([calibration(0.9)], NONE, "no answer of the stable bundle in the last window has a confidence"),
+        ([calibration(0.9)], in_bin(9), ""),
+    ],
+)
+def test_quality_is_unknown_exactly_where_there_is_no_estimate(
+    calibrations: list[Calibration], now: np.ndarray[tuple[int], np.dtype[np.float64]], why: str
+) -> None:
+    assert quality.why_unknown(calibrations, now) == why
+    assert (quality.estimate(calibrations, now, NONE) is None) == bool(why)

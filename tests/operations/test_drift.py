@@ -12,9 +12,10 @@ import pytest
 from benchmarks import drift_rows
 from contracts.drift import DriftEvaluation, DriftSettings
 from contracts.errors import WrongCall
-from contracts.reports import Calibration, CalibrationBin, DriftReport
+from contracts.reports import Calibration, CalibrationBin
 from contracts.verdict import Value, Verdict
-from operations import drift, drift_windows
+from evalpacks.rescoring import Rescored
+from operations import drift, drift_scores, drift_windows
 from operations.context import Context
 from tests.evalpacks.evaluation_samples import make_pack
 from tests.operations.gated_releases import FAMILY
@@ -68,15 +69,12 @@ class World:
         (payload / "feature_contract.json").write_bytes(CONTRACT.canonical())
         released = SimpleNamespace(calibration=(Calibration(pack="commands", error=0.01, bins=bins),), words={})
         manifest = SimpleNamespace(version="v1", payload_digest="a" * 64)
-        stable = drift.Stable(self.bundle, manifest, released, [make_pack()])  # type: ignore[arg-type]
+        stable = drift_scores.Stable(self.bundle, manifest, released, [make_pack()])  # type: ignore[arg-type]
         monkeypatch.setattr(drift, "_stable", lambda _context, _family: stable)
-        monkeypatch.setattr(drift, "_rescore", self._report)
+        monkeypatch.setattr(drift_scores, "rescore", lambda *_: Rescored((), self.rescored))
         monkeypatch.setattr(drift, "materialise", lambda _context, _manifest: payload)
         monkeypatch.setattr(drift, "front_end_drift", lambda _payload, _contract: self.front_end)
         monkeypatch.setattr(drift, "_promoted_s", lambda *_: START_S)
-
-    def _report(self, _context: Context, family: str, stable: drift.Stable) -> DriftReport:
-        return DriftReport(family=family, bundle=stable.bundle, released={}, measured={}, verdict=self.rescored)
 
     def evaluate(self) -> DriftEvaluation:
         return drift.drift(self.context, FAMILY)
@@ -156,7 +154,9 @@ def test_without_telemetry_nothing_is_said_of_traffic(tmp_path: Path, monkeypatc
     assert found.verdict.value == Value.PASS
     assert found.quality is None
     assert any("of 28 reference windows so far" in reason for reason in found.verdict.reasons)
-    assert "every count equal" in found.verdict.reasons[-1]
+    assert "every count equal" in found.verdict.reasons[-2]
+    assert found.verdict.reasons[-1] == f"quality without labels is unknown: {found.quality_unknown}"
+    assert found.quality_unknown == "no answer of the stable bundle in the last window has a confidence"
     assert "too early to say" in drift.page_path(world.context, FAMILY).read_text()
 
 

@@ -16,9 +16,12 @@ from contracts.drift import (
     PipelineCheck,
     Point,
     QualityEstimate,
+    ScoredAgain,
     Uncovered,
     Watch,
 )
+from contracts.policy import MetricName
+from contracts.reports import Better, Count
 from contracts.verdict import Value, Verdict
 
 DAY_S = 86_400.0
@@ -67,12 +70,30 @@ CHECKS = (
 PASSED = Verdict(value=Value.PASS, reasons=("commands: 8.41% as released, every count equal",))
 
 
+def scored(
+    metric: MetricName, before: float, now: float | None, *, piece: str = "overall", better: Better = "lower",
+    of: float = 1_000,
+) -> ScoredAgain:  # fmt: skip
+    """A figure of the pack `commands`, rates; `now` None: not measured."""
+    measured, same, change, wide = None, None, None, 0.0
+    if now is not None:
+        measured, same, change = Count(numerator=now * of, denominator=of), now == before, now - before
+        wide = 0.0 if same else 0.02
+    return ScoredAgain(
+        pack="commands", metric=metric, slice=piece, better=better, measured=measured, same=same, difference=change,
+        released=Count(numerator=before * of, denominator=of),
+        lower=None if change is None else change - wide, upper=None if change is None else change + wide,
+    )  # fmt: skip
+
+
 def quiet() -> DriftEvaluation:
     return DriftEvaluation(
         family="asr-commands", bundle="b" * 64, version="v2", at="2026-10-11T04:00:07.000Z", rescored="d" * 64,
         rescored_verdict=PASSED, watch=watch(), checks=CHECKS, telemetry_rows=18_233, outcome="nothing",
         verdict=Verdict(value=Value.PASS, reasons=("no signal moved on any slice", *PASSED.reasons)),
         quality=QualityEstimate(estimate=0.914, lower=0.882, upper=0.937, unsupported=0.012, requests=18_233),
+        scores=(scored("wer", 0.0841, 0.0841), scored("wer", 0.12, 0.12, piece="accent=us"),
+                scored("intent_recall", 0.91, 0.91, better="higher")),
     )  # fmt: skip
 
 
@@ -109,10 +130,31 @@ def young() -> DriftEvaluation:
         update={
             "watch": watch(0, 0, waiting),
             "quality": None,
+            "quality_unknown": "no window is over since stable was promoted",
             "telemetry_rows": 0,
             "verdict": Verdict(value=Value.PASS, reasons=waiting),
         }
     )
+
+
+def environment() -> DriftEvaluation:
+    """A voice whose judge hears another background, and whose churn-like figure could not be had again."""
+    check = PipelineCheck(
+        name="scores on packs", same=False,
+        says="commands/overall: MOS (predicted) 3.10 when released, 2.70 now (-0.40 [-0.42, -0.38]): "
+        "the environment changed",
+    )  # fmt: skip
+    return quiet().model_copy(
+        update={
+            "family": "tts-en", "task": "synthesis", "cause": "pipeline", "outcome": "page", "quality": None,
+            "quality_unknown": "the release has no calibration, since its model gives no confidence",
+            "checks": (check, *CHECKS[1:]), "rescored_verdict": Verdict(value=Value.FAIL, reasons=(check.says,)),
+            "verdict": Verdict(value=Value.FAIL, reasons=(f"scores on packs: {check.says}",)),
+            "scores": (scored("cer", 0.104, 0.104), scored("cer", 0.21, 0.26, piece="domain=paragraph"),
+                       scored("mos", 3.1, 2.7, better="higher", of=64), scored("speaker_similarity", 0.91, None)),
+            "commands": ("soundcheck incident open tts-en --since 24h", "soundcheck status tts-en"),
+        }
+    )  # fmt: skip
 
 
 def hostile() -> DriftEvaluation:
@@ -123,4 +165,6 @@ def hostile() -> DriftEvaluation:
     )
 
 
-EXAMPLES: dict[str, Callable[[], DriftEvaluation]] = {"quiet": quiet, "firmware": firmware, "young": young}
+EXAMPLES: dict[str, Callable[[], DriftEvaluation]] = {
+    "quiet": quiet, "firmware": firmware, "young": young, "environment": environment,
+}  # fmt: skip

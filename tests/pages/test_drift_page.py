@@ -24,14 +24,21 @@ def text_of(page: str) -> str:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("quiet", ("nothing moved", "No signal moved on any slice", "at most 1 false alarms a year", "91.4%")),
+        ("quiet", ("nothing moved", "No signal moved on any slice", "at most 1 false alarm a year", "91.4%",
+                   "1 figure of single slices, every count equal")),
         (
             "firmware",
             ("page somebody", "The population changed", "headset", "22.40 dB \u2192 14.10 dB", "8.3% of traffic",
              "expect_column_values_to_be_between", "No pack has the labels device, tenant", "soundcheck incident open",
              "cannot be seen", "\u22124.3 points"),
         ),
-        ("young", ("too early to say", "1 of 28 reference windows so far", "no confidence in telemetry")),
+        (
+            "environment",
+            ("The pipeline changed", "MOS (predicted)", "3.10 2.70", "\u22120.40 [\u22120.42, \u22120.38]", "differs",
+             "not measured", "paragraph 21.0% 26.0% +5.0 [+3.0, +7.0] points", "unknown",
+             "the release has no calibration, since its model gives no confidence"),
+        ),
+        ("young", ("too early to say", "1 of 28 reference windows so far", "unknown no window is over since")),
     ],
 )  # fmt: skip
 def test_it_says(name: str, words: tuple[str, ...]) -> None:
@@ -77,7 +84,7 @@ def test_markdown_has_a_row_a_finding() -> None:
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (1280, "dark"), (390, "light")])
-@pytest.mark.parametrize("name", ["firmware", "young"])
+@pytest.mark.parametrize("name", ["firmware", "young", "environment"])
 def test_nobody_would_complain(browser: Browser, tmp_path: Path, name: str, width: int, theme: Theme) -> None:
     with shown(browser, tmp_path, lambda name: render(examples.EXAMPLES[name]()))(name, width, theme) as page:
         assert complaints(page) == {}
