@@ -13,6 +13,7 @@ from pydantic import JsonValue, NonNegativeFloat, NonNegativeInt
 from contracts.digest import Digest
 from contracts.document import Document, Part
 from contracts.reports import CanaryDecision, Look, Quantiles, SliceEvidence
+from contracts.routing import CanaryRoute
 
 PROGRESS = "run/canary"
 """Folder below the home folder with one CanaryProgress a family that has, or last had, a canary."""
@@ -94,6 +95,15 @@ class CanaryProgress(Document):
     reasons: tuple[str, ...] = ()
     evidence: tuple[SliceEvidence, ...] = ()
     looks: tuple[Look, ...] = ()
+
+    def settled(self, route: CanaryRoute) -> bool:
+        """Whether the stage that is routed went well and is one after which people are asked, so that nobody looks.
+
+        That is the last one, and a high-risk family's shadow (R8.4); after any other the next stage begins at once.
+        """
+        if self.stage not in ("shadow", self.stages[-1]):
+            return False
+        return (self.release, self.stage, self.decision) == (route.release, route.stage, "promote")
 
 
 class Promise(Part):

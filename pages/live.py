@@ -195,7 +195,7 @@ def _troubles(report: LiveReport, live: LiveFamily, table: RouteTable | None) ->
     if table is not None and table.canary is not None:
         judged = canary.looked_at if canary is not None and canary.bundle == table.canary.bundle else ""
         late_s = report.at_s - max(_epoch_s(judged) or 0.0, _epoch_s(table.moved_at) or 0.0)
-        if late_s > STALE_S:
+        if late_s > STALE_S and not (canary is not None and canary.settled(table.canary)):
             yield Trouble("page", f"a canary has traffic and nobody has judged it for {duration(late_s)}")
 
 

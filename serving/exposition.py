@@ -8,7 +8,6 @@ a scrape answers whatever is wrong with what it asks about.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Iterable
 from datetime import datetime
@@ -17,7 +16,8 @@ from pathlib import Path
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from contracts.digest import short
-from contracts.live import PROGRESS
+from contracts.errors import SoundcheckError
+from contracts.live import PROGRESS, CanaryProgress
 from serving.calls import Desk
 from serving.metrics import PREFIX
 from serving.pool import Worker
@@ -61,7 +61,7 @@ class Exposition:
         """The text exposition, as of now."""
         families = list(self._desk.families.values())
         workers = [(family.name, worker) for family in families for worker in family.pool.workers()]
-        looked = await asyncio.to_thread(self._looked, [family.name for family in families])
+        progress = await asyncio.to_thread(self._read, [family.name for family in families])
         said = await asyncio.gather(*(ask(worker) for _, worker in workers))
         metrics = self._desk.metrics
         for gauge in metrics.asked:
@@ -69,7 +69,7 @@ class Exposition:
         for (name, worker), statistics in zip(workers, said, strict=True):
             self._worker(name, worker, statistics)
         for family in families:
-            self._table(family, looked.get(family.name, 0.0))
+            self._table(family, progress[family.name])
         return metrics.render()
 
     def _worker(self, family: str, worker: Worker, said: dict[str, float]) -> None:
@@ -84,28 +84,33 @@ class Exposition:
             metrics.worker_load.labels(family, bundle).set(said["load"])
             metrics.worker_memory.labels(family, bundle).set(said["peak_memory_mb"] * _MEGABYTE)
 
-    def _table(self, family: Family, looked_s: float) -> None:
+    def _table(self, family: Family, progress: CanaryProgress | None) -> None:
         metrics, table = self._desk.metrics, family.table
         if table is None:
             return
         if table.canary is not None:
             bundle = short(table.canary.bundle)
             metrics.canary_weight.labels(family.name, bundle, table.canary.stage).set(table.canary.weight)
+            looked_s = _epoch_s(progress.looked_at) if progress else 0.0
             metrics.canary_looked.labels(family.name).set(max(looked_s, _epoch_s(table.moved_at)))
+            metrics.canary_settled.labels(family.name).set(progress is not None and progress.settled(table.canary))
         if table.degradation is not None:
             metrics.degraded.labels(family.name, table.degradation.mode).set(1)
 
-    def _looked(self, families: Iterable[str]) -> dict[str, float]:
-        """When the judge of each family's canary last looked (seconds since the epoch)."""
-        found = {}
-        for family in families:
-            try:
-                found[family] = _epoch_s(json.loads((self._progress / f"{family}.json").read_bytes())["looked_at"])
-            except FileNotFoundError:
-                continue
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                log.warning("%s: the canary's progress could not be read: %s", family, type(error).__name__)
-        return found
+    def _read(self, families: Iterable[str]) -> dict[str, CanaryProgress | None]:
+        return {family: read_progress(self._progress, family) for family in families}
+
+
+def read_progress(folder: Path, family: str) -> CanaryProgress | None:
+    """What a family's canary told at its last look; None where there is nothing that can be read."""
+    path = folder / f"{family}.json"
+    try:
+        return CanaryProgress.parse(path.read_bytes(), where=path.name)
+    except FileNotFoundError:
+        return None
+    except (OSError, SoundcheckError) as error:
+        log.warning("%s: the canary's progress could not be read: %s", family, type(error).__name__)
+        return None
 
 
 async def ask(worker: Worker) -> dict[str, float]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -20,19 +19,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from contracts.digest import Digest
-from contracts.errors import SoundcheckError
-from contracts.live import PROGRESS, AlertRule, BurnAlarm, CanaryProgress, LiveFamily, LiveReport, Promise
+from contracts.live import PROGRESS, AlertRule, BurnAlarm, LiveFamily, LiveReport, Promise
 from contracts.routing import RouteTable
 from pages.live import content_policy, render
 from registry.store import Store
 from serving.calls import Desk
-from serving.exposition import ask
+from serving.exposition import ask, read_progress
 from serving.live_past import Past
 from serving.objectives import ALARMS
 from serving.router import Family
 from serving.windows import OVERALL
-
-log = logging.getLogger(__name__)
 
 FRESH_S = 1.0
 """Age up to which a report is given out again."""
@@ -167,7 +163,7 @@ class Live:
             series=windows.series(seen.family, step_s=STEP_S, slices=slices),
             burns=burns,
             history=moves,
-            canary=self._canary(seen.family),
+            canary=read_progress(self._progress, seen.family),
         )
 
     def _promises(self, family: str) -> tuple[Promise, ...]:
@@ -180,16 +176,6 @@ class Live:
             )
             for objective, allowed in promised.budgets().items()
         )
-
-    def _canary(self, family: str) -> CanaryProgress | None:
-        path = self._progress / f"{family}.json"
-        try:
-            return CanaryProgress.parse(path.read_bytes(), where=path.name)
-        except FileNotFoundError:
-            return None
-        except (OSError, SoundcheckError) as error:
-            log.warning("%s: the canary's progress could not be read: %s", family, type(error).__name__)
-            return None
 
 
 _LABEL = re.compile(r"\{\{ *\$labels\.(\w+) *\}\}")

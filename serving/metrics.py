@@ -98,6 +98,9 @@ class Metrics:
         self.canary_looked = self._gauge(
             "canary_looked_at_seconds", "When the judge last looked, or the table was moved (epoch).", ("family",)
         )
+        self.canary_settled = self._gauge(
+            "canary_settled", "1 while a canary that went well waits for approval; 0 while it is judged.", ("family",)
+        )
         self.degraded = self._gauge("degraded", "1 while the route table degrades stable.", ("family", "mode"))
         self.degraded_requests = self._counter("degraded_requests", "Requests served with less.", ("family", "mode"))
         self.cascade = self._counter(
@@ -121,7 +124,7 @@ class Metrics:
         self.worker_memory = self._gauge("worker_peak_memory_bytes", "Most memory a worker has had.", _BUNDLE)
         self.asked = (
             self.worker_ready, self.worker_waiting, self.worker_streams, self.worker_load, self.worker_memory,
-            self.canary_weight, self.canary_looked, self.degraded,
+            self.canary_weight, self.canary_looked, self.canary_settled, self.degraded,
         )  # fmt: skip
         """Gauges that are set anew at each scrape, so that what is gone is not shown."""
         self.retries = self._counter("retries", "Requests that were heard again after their worker died.", _BUNDLE)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from contracts.live import CanaryProgress
+from contracts.reports import CanaryDecision
 from contracts.routing import CanaryRoute
 from operations import pointer
 from operations.canary_looks import progress_path, write
@@ -26,12 +28,12 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> TinyFamily:
     return found
 
 
-def looked(family: TinyFamily, ago_s: float, release: str) -> None:
+def looked(family: TinyFamily, ago_s: float, release: str, decision: CanaryDecision = "continue") -> None:
     at = (NOW - timedelta(seconds=ago_s)).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
     bundle = family.bundles["v1"]
     progress = CanaryProgress(
         family=FAMILY, release=release, version="v2", bundle=bundle, stable=bundle, stage="wide", stages=("wide",),
-        weight=0.5, started_at=at, looked_at=at, deadline_s=60.0, alpha=0.05, decision="continue",
+        weight=0.5, started_at=at, looked_at=at, deadline_s=60.0, alpha=0.05, decision=decision,
     )  # fmt: skip
     write(family.home, progress)
 
@@ -46,7 +48,7 @@ def aborts(family: TinyFamily) -> list[object]:
     return [event.data["actor"] for event in family.context.ledger(FAMILY).events() if event.step == "abort"]
 
 
-CASES = {
+CASES: dict[str, tuple[Any, str]] = {
     "never looked at": (None, f"nobody has looked at this canary: {STOPPED}"),
     "looked at long ago": (("mine", 90.0), f"the last look was 90 s ago: {STOPPED}"),
     "another canary was looked at": (("another", 1.0), f"nobody has looked at this canary: {STOPPED}"),
@@ -54,6 +56,11 @@ CASES = {
         ("mine", 5.0),
         "the last look was 5 s ago: the canary goes on, only its heartbeats were lost",
     ),
+    "went well long ago": (
+        ("mine", 5000.0, "promote"),
+        "the last look was 5000 s ago: the canary went well and waits for approval",
+    ),
+    "another went well": (("another", 5000.0, "promote"), f"nobody has looked at this canary: {STOPPED}"),
 }
 
 
@@ -63,7 +70,8 @@ def test_a_canary_goes_on_only_while_somebody_looks(family: TinyFamily, name: st
     progress_path(family.home, FAMILY).unlink(missing_ok=True)
     route(family, "mine")
     if look:
-        looked(family, look[1], look[0])
+        release, ago_s, *decision = look
+        looked(family, ago_s, release, *decision)
     before = aborts(family)
     done = abort_unwatched(family.context, FAMILY, unwatched_s=60.0)
     table = pointer.current(family.context, FAMILY).table

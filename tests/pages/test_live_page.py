@@ -73,6 +73,32 @@ def test_a_canary_that_nobody_judges_pages() -> None:
     assert "nobody has judged it" not in text_of(render(live))
 
 
+@pytest.mark.parametrize(
+    ("release", "judged", "routed", "pages"),
+    [
+        ("mine", "wide", "wide", False),
+        ("mine", "shadow", "shadow", False),  # high risk: people are asked before the first user is exposed
+        ("mine", "cohort", "cohort", True),  # nobody is asked here: the next stage should have begun
+        ("mine", "cohort", "wide", True),
+        ("another", "wide", "wide", True),
+    ],
+)
+def test_a_canary_that_waits_for_approval_pages_nobody(release: str, judged: str, routed: str, pages: bool) -> None:
+    live = examples.canary()
+    (one,) = live.families
+    routes = table_of(one)
+    assert one.canary is not None
+    assert routes is not None
+    assert routes.canary is not None
+    route = routes.canary.model_copy(update={"release": "mine", "stage": routed})
+    settled = one.canary.model_copy(update={"decision": "promote", "release": release, "stage": judged})
+    waits = one.model_copy(
+        update={"canary": settled, "table": routes.model_copy(update={"canary": route}).model_dump(mode="json")}
+    )
+    late = live.model_copy(update={"at_s": live.at_s + 200, "families": (waits,)})
+    assert ("nobody has judged it" in text_of(render(late))) == pages
+
+
 def served(**fields: object) -> LiveFamily:
     return family(table=table(3, STABLE, **fields).model_dump(mode="json"), workers={})
 

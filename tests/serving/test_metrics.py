@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from contracts.routing import CanaryRoute
 from serving.client import RunningGateway, transcribe
 from serving.metrics import Metrics
 from serving.objectives import Objectives, judged
+from tests.pages.live_examples import progress as canary_progress
 from tests.serving.conftest import Home, StartGateway, silence, wav
 from tests.serving.test_telemetry_keeping import request
 
@@ -116,7 +116,7 @@ def test_a_scrape_shows_what_is_served_now(start_tiny: StartGateway, tmp_path: P
     tmp_path.joinpath("home").mkdir()
     home = Home(tmp_path / "home")
     old, new = home.bundle("old", "alpha", "tiny"), home.bundle("new", "bravo", "tiny")
-    canary = CanaryRoute(bundle=new, stage="wide", weight=0.25)
+    canary = CanaryRoute(bundle=new, stage="wide", weight=0.25, release="r2")
     home.point("tiny", old, canary=canary)
     with start_tiny(home.root, families=["tiny"], options=("--latency-budget", "tiny=900@0.95")) as gateway:
         moved_s = datetime(2026, 11, 20, tzinfo=UTC).timestamp()
@@ -129,8 +129,12 @@ def test_a_scrape_shows_what_is_served_now(start_tiny: StartGateway, tmp_path: P
 
         progress = home.root / PROGRESS / "tiny.json"
         progress.parent.mkdir(parents=True)
-        progress.write_text(json.dumps({"looked_at": "2026-11-20T00:01:00Z"}))
-        until(gateway, lambda found: total(found, "soundcheck_canary_looked_at_seconds") == moved_s + 60)
+        known = canary_progress().model_copy(update={"release": canary.release, "looked_at": "2026-11-20T00:01:00Z"})
+        progress.write_bytes(known.canonical())
+        seen = until(gateway, lambda found: total(found, "soundcheck_canary_looked_at_seconds") == moved_s + 60)
+        assert total(seen, "soundcheck_canary_settled") == 0
+        progress.write_bytes(known.model_copy(update={"decision": "promote"}).canonical())
+        until(gateway, lambda found: total(found, "soundcheck_canary_settled") == 1)
         progress.write_text("{")
         until(gateway, lambda found: total(found, "soundcheck_canary_looked_at_seconds") == moved_s)
 
@@ -138,7 +142,10 @@ def test_a_scrape_shows_what_is_served_now(start_tiny: StartGateway, tmp_path: P
         home.point("tiny", old)
         alone = until(gateway, lambda found: "canary_weight" not in " ".join(found))
         alone = until(gateway, lambda found: total(found, "soundcheck_worker_ready") == 1)
-        assert not any("canary_looked" in name or f'worker_load_ratio{{bundle="{new[:12]}' in name for name in alone)
+        assert not any(
+            "canary_looked" in name or "canary_settled" in name or f'worker_load_ratio{{bundle="{new[:12]}' in name
+            for name in alone
+        )
         assert total(alone, "soundcheck_route_version") == 2
         written = until(gateway, lambda found: total(found, "soundcheck_telemetry_written_total") == 1)
         assert total(written, "soundcheck_telemetry_dropped_total") == 0
