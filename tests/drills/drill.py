@@ -31,6 +31,7 @@ from registry.documents import get_document
 from serving.client import RunningGateway, start_gateway
 from serving.telemetry import read
 from serving.traffic import Habits, TrafficSummary, play
+from serving.traffic.sessions import DEVICES
 from tests.operations.gated_releases import FAMILY
 from tests.operations.packaged import Packaged
 from tests.operations.tiny_family import GATEWAY, TinyFamily
@@ -46,8 +47,12 @@ SOUNDS = (*KINDS, SPANISH)
 WORDS = tuple(f"word{number}" for number in range(len(SOUNDS)))
 WORDS_SAID = 3
 WORD_S = 0.5
-HEALTHY_S = 3.0
-"""How long there is traffic before the fault is planted."""
+DEADLINE_S = 400
+"""Of a stage: on quiet cores each ends in a tenth of it, beside other work later, and in the same decision."""
+AFTER_S = 3.0
+"""How long there is traffic after the canary has ended."""
+LOOK_S = 0.5
+"""Between two looks whether the fault can be planted."""
 
 
 class Expected(Part):
@@ -139,7 +144,7 @@ class Drill:
         self.candidate = self._package("v2", runtime | scenario.candidate)
         self.pack = write_pack(root)
         self.plan = CanaryPlan(
-            metrics=scenario.metrics, slices=scenario.slices, deadline_s=150, min_sessions=12, stale_after_s=30,
+            metrics=scenario.metrics, slices=scenario.slices, deadline_s=DEADLINE_S, min_sessions=12, stale_after_s=30,
             routable=("device", "codec", "language", "tenant"), stages=scenario.stages,
             weights={"wide": 0.5, "shadow": 1.0}, caps={"utterances": 5, "words": 40},
         )  # fmt: skip
@@ -165,16 +170,16 @@ class Drill:
         """The canary step, as a release runs it, with its fault planted while it runs; the report that it wrote."""
         with self.gateway() as gateway:
             playing = threading.Thread(target=self._play, args=(gateway.base_url,))
-            planting = threading.Timer(HEALTHY_S, self._plant)
+            planting = threading.Thread(target=self._plant_in_health)
             playing.start()
             planting.start()
             try:
                 report = self._step()
                 self.ended_s = time.time()
-                time.sleep(HEALTHY_S)
+                time.sleep(AFTER_S)
             finally:
-                planting.cancel()
                 self._over.set()
+                planting.join()
                 playing.join()
         return report
 
@@ -197,6 +202,24 @@ class Drill:
         base = self.context.settings.policy(FAMILY)
         return base.model_copy(update={"canary": self.plan, "high_risk_slices": ()})
 
+    def _plant_in_health(self) -> None:
+        """Plant once the judge has its minimum of healthy sessions, in both arms, of those who will be hurt.
+
+        Sessions are waited for, not seconds: on a busy machine a fault that came first would be seen on the whole
+        before any slice could be asked, and the whole would be rolled back.
+        """
+        while self.scenario.plant and not self._over.wait(LOOK_S):
+            rows = read(self.family.home / "telemetry", FAMILY)
+            if all(self._enough(rows, fault.get("labels", {})) for fault in self.scenario.plant):
+                self._plant()
+                return
+
+    def _enough(self, rows: pd.DataFrame, labels: dict[str, str]) -> bool:
+        for label, value in labels.items():
+            rows = rows[rows[label] == value]
+        sessions = rows.groupby("arm")["session_id"].nunique()
+        return len(sessions) > 1 and int(sessions.min()) >= self.plan.min_sessions
+
     def _plant(self) -> None:
         faults = [{"bundle": self.candidate.bundle, **fault} for fault in self.scenario.plant]
         fresh = self.family.root / "faults.new"
@@ -207,7 +230,8 @@ class Drill:
         self.summary = play(
             url, family=FAMILY, utterances=self.pack, root=self.family.root, api_key=self.family.api_key,
             count_errors=count_errors("none"), concurrency=8, cadence=3.0, seed=11, stop=self._over,
-            habits=Habits(stream=self.scenario.streams, retries=3, languages=("en",)),
+            habits=Habits(stream=self.scenario.streams, retries=3, languages=("en",),
+                          devices=self.scenario.traffic.get("devices", DEVICES)),
         )  # fmt: skip
 
     # ---- what came of it ----------------------------------------------------------------------------------------

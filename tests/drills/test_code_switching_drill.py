@@ -20,7 +20,7 @@ from tests.drills.drill import KINDS, SOUNDS, SPANISH, Drill, Scenario, scenario
 from tests.drills.visitors import correcting, play_visits
 from tests.operations.gated_releases import FAMILY
 
-pytestmark = pytest.mark.timeout(600)  # a canary's deadline, twice, on a machine that may be busy
+pytestmark = pytest.mark.timeout(900)  # a canary's deadline, twice, on a machine that may be busy
 
 SCENARIO = scenarios()["15-code-switching-corrections"]
 MIXED: str = SCENARIO.traffic["language"]

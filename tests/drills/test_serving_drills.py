@@ -29,7 +29,7 @@ from tests.operations.gated_releases import FAMILY
 from tests.operations.tiny_family import GATEWAY, TinyFamily
 from tests.serving.conftest import CONTRACT
 
-pytestmark = pytest.mark.timeout(600)  # a canary's deadline, twice, on a machine that may be busy
+pytestmark = pytest.mark.timeout(900)  # a canary's deadline, twice, on a machine that may be busy
 
 SCENARIOS = scenarios()
 ELSEWHERE = {"11-late-first-audio", "15-code-switching-corrections"}

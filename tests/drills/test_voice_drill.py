@@ -21,7 +21,7 @@ from tests.operations.gated_releases import FAMILY
 from tests.operations.packaged import Packaged
 from tests.registry.registry_parts import read_folder, registry_entry
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)  # a canary's deadline, twice, on a machine that may be busy
 
 SCENARIO = scenarios()["11-late-first-audio"]
 TEXTS = (
@@ -77,4 +77,6 @@ def test_a_voice_that_begins_late_is_rolled_back(tmp_path: Path) -> None:
     drill.nobody_noticed()
     rows = read(drill.family.home / "telemetry", FAMILY).dropna(subset=["first_audio_ms"])
     late = rows[rows["bundle"] == drill.candidate.bundle]["first_audio_ms"].quantile(0.9)
-    assert late > 600 > rows[rows["bundle"] == drill.stable]["first_audio_ms"].median()
+    promised_ms = SCENARIO.metrics[SCENARIO.expect.metric].budget
+    assert promised_ms is not None
+    assert late > promised_ms > rows[rows["bundle"] == drill.stable]["first_audio_ms"].median()
