@@ -39,6 +39,9 @@ class DriftSettings(Part):
         min_traffic_share, min_pack_utterances: the share of traffic from which a value needs so many utterances in the
             family's packs.
         page_on: signals that page somebody when they get worse by twice their margin; others make a ticket.
+        rollback: whether a rollback that is recommended is also started (monitoring/drift/take_back.py has the limits).
+        rollback_key: the operator's key of this installation that signs it: the actor in the ledger.
+        rollback_cooldown_h: hours after any rollback of the family in which none is started.
     """
 
     window_h: Literal[6, 12, 24] = 24
@@ -50,6 +53,9 @@ class DriftSettings(Part):
     min_traffic_share: Annotated[float, Field(gt=0, lt=1)] = 0.02
     min_pack_utterances: PositiveInt = 30
     page_on: tuple[str, ...] = ("confidence", "corrections", "refused_rate")
+    rollback: Literal["recommend", "start"] = "recommend"
+    rollback_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")] = "drift-watch"
+    rollback_cooldown_h: PositiveFloat = 168.0
 
 
 class Distribution(Part):
@@ -193,6 +199,24 @@ class ScoredAgain(Part):
     upper: float | None
 
 
+class TakeBack(Part):
+    """The rollback that is recommended: where it goes to, who would sign it, and what stands against starting it.
+
+    `target` is the next bundle that was stable and verifies; None where there is none. It is started where nothing
+    stands against it.
+    """
+
+    target: Digest | None
+    version: str
+    key: str
+    refusals: tuple[str, ...]
+
+    @property
+    def starts(self) -> bool:
+        """Whether drift starts it."""
+        return not self.refusals
+
+
 class DriftEvaluation(Document):
     """One re-evaluation of a family: stable's scores are in `rescored` (a DriftReport), the rest is from telemetry."""
 
@@ -217,5 +241,7 @@ class DriftEvaluation(Document):
     commands: tuple[str, ...] = ()
     task: Task = later("transcription")
     scores: tuple[ScoredAgain, ...] = later(())
+    rollback: TakeBack | None = later(None)
+    """Where the outcome is `recommend_rollback`."""
     quality_unknown: str = later("")
     """Why there is no estimate of quality without labels; "" where there is one."""

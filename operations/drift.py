@@ -20,8 +20,9 @@ from contracts.errors import Refused
 from contracts.feature_contract import FeatureContract
 from contracts.reports import ScoreReport
 from contracts.verdict import worst
-from operations import drift_scores, drift_windows, pointer
+from operations import drift_rollback, drift_scores, drift_windows, pointer
 from operations.context import Context, put
+from operations.drift_rollback import settings_of
 from operations.drift_scores import Stable
 from operations.packs import required_packs
 from operations.payload import materialise
@@ -33,17 +34,10 @@ if TYPE_CHECKING:
 
     from evalpacks.rescoring import Rescored
 
-SECTION = "drift"
 VALIDATED_ROWS = 5_000
 """The newest rows of telemetry that Great Expectations looks at."""
 _MOVES = ("promote", "rollback")
 _UNKNOWN = "quality without labels is unknown"
-
-
-def settings_of(context: Context, family: str, window_h: int | None = None) -> DriftSettings:
-    """The family's section of `drift` in params.yaml over that of `defaults`; WrongCall for a wrong value."""
-    over = {"window_h": window_h} if window_h else {}
-    return context.settings.of_family(SECTION, DriftSettings, family, **over)
 
 
 def drift(context: Context, family: str, *, window_h: int | None = None) -> DriftEvaluation:
@@ -58,6 +52,8 @@ def drift(context: Context, family: str, *, window_h: int | None = None) -> Drif
     rescored = drift_scores.rescore(context, family, stable)
     (report,) = put(context, drift_scores.report(family, stable, rescored))
     evaluation = _evaluate(context, family, settings, stable, rescored, report)
+    if evaluation.outcome == "recommend_rollback":
+        evaluation = evaluation.model_copy(update={"rollback": drift_rollback.decide(context, evaluation)})
     (digest,) = put(context, evaluation)
     context.ledger(family).append(
         "drift", "complete", at=context.timestamp(), inputs={"bundle": stable.bundle},

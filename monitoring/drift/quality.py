@@ -51,7 +51,7 @@ def estimate(
 
 
 def why_unknown(calibrations: Sequence[Calibration], now: npt.NDArray[np.float64]) -> str:
-    """Why `estimate` has nothing to say: quality without labels is unknown then, which never passes; "" where it has."""
+    """Why `estimate` has nothing to say: quality is unknown then, which never passes; "" where it has."""
     if not calibrations:
         return "the release has no calibration, since its model gives no confidence"
     return "" if now.sum() else "no answer of the stable bundle in the last window has a confidence"

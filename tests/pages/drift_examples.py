@@ -17,6 +17,7 @@ from contracts.drift import (
     Point,
     QualityEstimate,
     ScoredAgain,
+    TakeBack,
     Uncovered,
     Watch,
 )
@@ -157,6 +158,22 @@ def environment() -> DriftEvaluation:
     )  # fmt: skip
 
 
+def own_doing() -> DriftEvaluation:
+    """What stable makes of traffic got worse, and traffic did not move."""
+    worse = moved("corrections", "share that users corrected", "overall", 0.021, 0.094)
+    checks = (*CHECKS[:2], PipelineCheck(name="sample rates", same=True, says="audio comes at rates of the contract"))
+    said = "share that users corrected: 2.1% -> 9.4% (change [+4.9%, +9.7%])"
+    return quiet().model_copy(
+        update={
+            "moved": (worse,), "cause": "bundle", "outcome": "recommend_rollback", "checks": checks,
+            "verdict": Verdict(value=Value.FAIL, reasons=(said,)),
+            "rollback": TakeBack(target="a" * 64, version="v1", key="drift-watch",
+                                 refusals=("T1: params.yaml says `rollback: recommend`",)),
+            "commands": ("soundcheck rollback asr-commands --key KEY --reason TEXT", "soundcheck status asr-commands"),
+        }
+    )  # fmt: skip
+
+
 def hostile() -> DriftEvaluation:
     """Names and reasons that try to become markup."""
     found = moved("snr", HOSTILE, f"device={HOSTILE}", 22.4, 14.1, "dB")
@@ -167,4 +184,5 @@ def hostile() -> DriftEvaluation:
 
 EXAMPLES: dict[str, Callable[[], DriftEvaluation]] = {
     "quiet": quiet, "firmware": firmware, "young": young, "environment": environment,
+    "own doing": own_doing,
 }  # fmt: skip
