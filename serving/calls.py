@@ -2,11 +2,13 @@
 
 Boundary: no network and no files of its own; the desk hands in keys, families, recorder and metrics.
 Invariants: what is recorded holds no text; an answer leaves redacted by its own bundle's rules, and what would have
-been taken out by stable's rules counts as a privacy error.
+been taken out by stable's rules counts as a privacy error; what a worker still did for somebody who left is in the row,
+which waits for it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import time
@@ -22,6 +24,7 @@ from contracts.telemetry import ClientEvent
 from serving.bundles import Loaded
 from serving.frames import Priority
 from serving.ingress import Caller, Keys, LabelBook, Pseudonyms, Terms, Trace, session
+from serving.leftovers import REQUEST, Leftovers
 from serving.limits import Limiter
 from serving.link import Answer, Chunk, Heard, Hearing, Replied, ServingFailure, Spoken
 from serving.metrics import Metrics
@@ -40,6 +43,8 @@ RETRY_AFTER_S = 1.0
 CLIENT_GONE_STATUS = 499
 """Recorded when the client left before its answer; never sent."""
 
+SETTLE_S = 5.0
+"""Longest that a row waits for what a worker still does, beside the time that its audio lasts: no step takes longer."""
 
 ROUTES: dict[Task, str] = {
     "transcription": "POST /v1/audio/transcriptions or the WebSocket /v1/audio/stream",
@@ -78,7 +83,8 @@ class Call:
     """A routed request. Times in milliseconds, `began` on the monotonic clock; counts fill in as it goes.
 
     `first_answer` is what a cascade's small model said before the stable one was asked; `spent_ms` and `spent_usd` are
-    what that took, which `queue_ms` and `infer_ms` include and the stable model's price does not.
+    what that took, which `queue_ms` and `infer_ms` include and the stable model's price does not. `leftovers` is what
+    was spent beside answers; the task that makes a call, and those that it begins, work for it.
     """
 
     trace: Trace
@@ -118,6 +124,11 @@ class Call:
     spent_ms: float = 0.0
     spent_usd: float = 0.0
     made: Made = field(default_factory=Made)
+    leftovers: Leftovers = field(default_factory=Leftovers)
+
+    def __post_init__(self) -> None:
+        """From here on the work of this task is for this call."""
+        REQUEST.set(self.leftovers)
 
     @property
     def request_id(self) -> str:
@@ -144,6 +155,15 @@ class Call:
             self.worker_died += done.worker_died
             self.retries += done.retries
 
+    def take_leftovers(self) -> None:
+        """Count what was spent beside answers, as far as it has been told."""
+        left, self.leftovers = self.leftovers, Leftovers()
+        self.queue_ms += left.queue_ms
+        self.infer_ms += left.infer_ms
+        self.spent_ms += left.infer_ms
+        self.spent_usd += left.usd
+        self.batch = max(self.batch, left.batch)
+
     def again(self, worker: Worker) -> Call:
         """The same audio, to be heard by another worker: what is known of the request, nothing of how it was answered.
 
@@ -154,7 +174,7 @@ class Call:
             infer_ms=0.0, batch=1, worker_died=0, retries=0, partial_words=0, unstable_words=0, confidence=None,
             privacy_errors=0, postprocess_ms=0.0, cascade="none", cascade_edits=None, cascade_words=None,
             confidence_before=None, first_answer=None, spent_ms=0.0, spent_usd=0.0,
-            made=Made(characters=self.made.characters),
+            made=Made(characters=self.made.characters), leftovers=Leftovers(),
         )  # fmt: skip
 
     @property
@@ -204,6 +224,11 @@ def error_body(failure: ServingFailure) -> bytes:
     return json.dumps({"error": error.model_dump()}).encode()
 
 
+async def _settle(call: Call) -> None:
+    with call.worker.hold():
+        await call.leftovers.settle(SETTLE_S + call.audio_s)
+
+
 def _is_finite(row: Mapping[str, Any]) -> bool:
     return all(math.isfinite(value) for value in row.values() if isinstance(value, float))
 
@@ -237,6 +262,7 @@ class Desk:
         self.no_partials_at = no_partials_at
         self._limiter = limiter or Limiter(None)
         self._pseudonyms = pseudonyms
+        self._settling: set[asyncio.Task[None]] = set()
         self._labels = LabelBook()
 
     def enter(self, authorization: str) -> Caller:
@@ -323,24 +349,41 @@ class Desk:
         bundle: Digest | None = None,
         **more: object,
     ) -> None:
-        """Hand a call's telemetry row to the recorder and the metrics."""
+        """Hand a call's telemetry row to recorder and metrics; while a worker still works for it, once that is over."""
+        more |= {"timestamp": time.time(), "status": status, "error_code": error_code}
+        more |= {"arm": arm or call.route.arm, "bundle": bundle or call.bundle}
+        if call.leftovers.settled:
+            self._write(call, more)
+            return
+
+        def settled(task: asyncio.Task[None]) -> None:
+            self._settling.discard(task)
+            self._write(call, more)
+
+        settling = asyncio.create_task(_settle(call))
+        self._settling.add(settling)
+        settling.add_done_callback(settled)
+
+    async def close(self) -> None:
+        """Record what still waits for a worker, as far as it is known."""
+        for settling in list(self._settling):
+            settling.cancel()
+        await asyncio.gather(*self._settling, return_exceptions=True)
+
+    def _write(self, call: Call, more: Mapping[str, object]) -> None:
+        call.take_leftovers()
         loaded = call.worker.bundle
         price = loaded.cost_usd_per_s if loaded else 0.0
         row: dict[str, Any] = {
-            "timestamp": time.time(),
             "request_id": call.request_id,
             "session_id": self._pseudonyms.of(call.session_id),
             "family": call.family.name,
-            "bundle": bundle or call.bundle,
-            "arm": arm or call.route.arm,
             "route_version": call.table.version,
             "mode": call.mode,
             "task": call.worker.task,
             **call.labels,
             "priority": call.priority,
             "degraded": call.degraded,
-            "status": status,
-            "error_code": error_code,
             "audio_s": call.audio_s,
             "sent_rate_hz": call.sent_rate_hz,
             **(heard_as(call.acoustics) if call.acoustics else {}),

@@ -92,7 +92,7 @@ def routed_headers(call: Call) -> dict[str, str]:
 
 
 async def unless_gone(work: asyncio.Future[Result], receive: Receive) -> Result:
-    """The work's result; when the client leaves first, the work is cancelled and ClientGone raised."""
+    """The work's result; when the client leaves first, the work is cancelled, and ClientGone raised once it ended."""
 
     async def left() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -105,5 +105,11 @@ async def unless_gone(work: asyncio.Future[Result], receive: Receive) -> Result:
             raise ClientGone
         return work.result()
     finally:
-        work.cancel()
         leaving.cancel()
+        await ended(work)
+
+
+async def ended(work: asyncio.Future[Any]) -> None:
+    """Cancel work that nobody waits for, and see it end: what it had begun is then told to the request's leftovers."""
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)

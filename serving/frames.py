@@ -27,7 +27,8 @@ Worker to gateway (WORK is queue_ms, infer_ms, batch: how many were heard at onc
     {op: spoken, id, cached, WORK}
     {op: heard, id, text?, committed?, WORK}
     {op: restarted, id}
-    {op: error, id, code, retry_after_s?}
+    {op: error, id, code, retry_after_s?, WORK?}
+    {op: dropped, id, WORK}             after `cancel`, when nothing of it is under way: what nobody had been told
     {op: statistics, id, ...}
 """
 

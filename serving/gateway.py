@@ -251,6 +251,7 @@ class Gateway:
             task.cancel()
         await self.shadow.close()
         await self.api.uploads.cascade.close()
+        await self.desk.close()
         await asyncio.gather(*(family.pool.close() for family in self.families.values()))
         await asyncio.to_thread(self.recorder.close)
         if self.tracer is not None:

@@ -3,7 +3,8 @@
 Boundary: audio and connections in, frames out; no files. What is heard next is serving/queues.py's business.
 Invariants: the model is used by one thread; a full queue says `overloaded` at once; expired and abandoned work is never
 inferred; a stream's chunks are heard in the order they came; one request that an engine fails on fails alone; no answer
-of an engine that is not wanted any more is sent; of a text that is being said, no more is made than its listener takes.
+of an engine that is not wanted any more is sent, but what it took is, once it is over; of a text that is being said, no
+more is made than its listener takes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -20,10 +22,12 @@ import numpy as np
 
 from contracts.errors import Refused
 from serving.frames import Frame, Header, encode
+from serving.leaving import Leaving
 from serving.prompts import Prompts
 from serving.queues import SLICE_S, WHOLE, Job, Key, Limits, Queues
-from speech.runtimes import BatchRuntime, OutputsNotFinite, Partial, Runtime, Samples, Stream, Transcript
-from speech.runtimes.kinds import Assistant, Classifier, Embedder, Model, Reply, Turn, Voice, task_of
+from serving.results import ANSWERS, AnswerClip, reply_header, transcript_header
+from speech.runtimes import BatchRuntime, OutputsNotFinite, Partial, Runtime, Samples, Stream
+from speech.runtimes.kinds import Assistant, Model, Turn, Voice, task_of
 
 log = logging.getLogger(__name__)
 
@@ -56,31 +60,6 @@ def _samples(frame: Frame) -> Samples:
     return np.frombuffer(frame.body, dtype="<f4")
 
 
-def _transcript(transcript: Transcript) -> dict[str, Any]:
-    return {
-        "text": transcript.text,
-        "words": [[word.word, word.start_s, word.end_s, word.confidence] for word in transcript.words],
-        "confidence": transcript.confidence,
-        **({"route": transcript.route} if transcript.route else {}),
-    }
-
-
-def _embedded(model: Any, audio: Samples) -> dict[str, Any]:
-    return {"vector": cast(Embedder, model).embed(audio).tolist()}
-
-
-def _classified(model: Any, audio: Samples) -> dict[str, Any]:
-    found = cast(Classifier, model).classify(audio)
-    return {"label": found.label, "vector": list(found.scores), "confidence": max(found.scores)}
-
-
-_ANSWERS: dict[str, Callable[[Any, Samples], dict[str, Any]]] = {"embed": _embedded, "classify": _classified}
-
-
-def _reply(reply: Reply) -> dict[str, Any]:
-    return {**reply._asdict(), "heard": _transcript(reply.heard)}
-
-
 class Inference:
     """Bounded queues in front of one model."""
 
@@ -91,6 +70,7 @@ class Inference:
         self._voice_rate_hz: int = getattr(model, "voice_rate_hz", model.sample_rate_hz)
         self._queues = Queues(limits)
         self._streams: dict[Key, Stream | Turn] = {}
+        self._leaving = Leaving()
         self._changed = threading.Condition()
         self._utterance_s = 0.0
         self._served = 0
@@ -109,7 +89,7 @@ class Inference:
         header = frame.header
         key = (id(connection), int(header["id"]))
         if header["op"] in ("cancel", "taken"):
-            self._told(header["op"], key)
+            self._told(header["op"], key, connection)
             return
         if header["op"] == "speak" and (kept := self._prompts.get(header["text"])) is not None:
             self._recite(connection, key[1], kept)
@@ -136,14 +116,25 @@ class Inference:
             retry_s = STREAM_RETRY_S if job.operation == "open" else retry_s
             connection.send({"op": "error", "id": key[1], "code": "overloaded", "retry_after_s": retry_s})
 
-    def _told(self, said: str, key: Key) -> None:
+    def _told(self, said: str, key: Key, connection: Connection) -> None:
         """A client wants no more of a request, or took a chunk of its speech."""
         with self._changed:
             if said == "taken":
                 self._queues.taken(key)
             else:
-                self._dropped += self._queues.cancel(key)
+                self._leaving.begin(key, connection)
+                dropped = self._queues.cancel(key)
+                self._dropped += len(dropped)
+                self._leaving.add(dropped, time.monotonic())
             self._changed.notify_all()
+        self._part()
+
+    def _part(self) -> None:
+        """Tell each client that wanted no more what was done for it, once nothing of that is under way."""
+        with self._changed:
+            farewells = self._leaving.over(self._queues.unfinished()) if self._leaving else ()
+        for peer, header in farewells:
+            peer.send(header)
 
     def _recite(self, connection: Connection, number: int, kept: tuple[Samples, ...]) -> None:
         """A prompt whose audio is kept needs no model: it waits for nobody."""
@@ -160,7 +151,8 @@ class Inference:
         with self._changed:
             for key in self._queues.unfinished():
                 if key[0] == id(connection):
-                    self._dropped += self._queues.cancel(key)
+                    self._dropped += len(self._queues.cancel(key))
+            self._leaving.forget(connection)
             self._changed.notify_all()
 
     def statistics(self) -> dict[str, Any]:
@@ -197,11 +189,14 @@ class Inference:
     # ---- the inference thread -----------------------------------------------------------------------------------
     def _run(self) -> None:
         while True:
-            self._do(self._next())
+            jobs = self._next()
+            self._do(jobs)
             with self._changed:
                 self._queues.done()
+                self._leaving.add(jobs, time.monotonic())
                 if self._queues.idle:
                     self._changed.notify_all()
+            self._part()
 
     def _next(self) -> list[Job]:
         with self._changed:
@@ -226,8 +221,8 @@ class Inference:
             self._hear(wanted)
         elif first.operation == "speak":
             self._speak(first)
-        elif first.operation in _ANSWERS:
-            self._answer(first, _ANSWERS[first.operation])
+        elif first.operation in ANSWERS:
+            self._answer(first, ANSWERS[first.operation])
         else:
             self._step(first)
 
@@ -254,40 +249,37 @@ class Inference:
         if several is not None and jobs[0].long:
             self._slice(jobs[0], several)
             return
-        began = time.monotonic()
         try:
-            if several is not None and len(jobs) > 1:
-                transcripts = several.transcribe_many([job.samples for job in jobs])
-            else:
-                transcripts = [self._model.transcribe(jobs[0].samples)]
+            with self._counted(jobs):
+                if several is not None and len(jobs) > 1:
+                    transcripts = several.transcribe_many([job.samples for job in jobs])
+                else:
+                    transcripts = [self._model.transcribe(jobs[0].samples)]
         except Exception as error:
             self._alone(jobs, error, self._transcribe)
             return
-        self._count(jobs, began)
         for job, transcript in zip(jobs, transcripts, strict=True):
-            self._finish(job, _transcript(transcript), batch=len(jobs))
+            self._finish(job, transcript_header(transcript), batch=len(jobs))
 
-    def _answer(self, job: Job, answer: Callable[[Any, Samples], dict[str, Any]]) -> None:
+    def _answer(self, job: Job, answer: AnswerClip) -> None:
         """A whole clip to a vector or a class."""
-        began = time.monotonic()
         try:
-            found = answer(self._model, job.samples)
+            with self._counted([job]):
+                found = answer(self._model, job.samples)
         except Exception as error:
             self._failed(job, error)
             return
-        self._count([job], began)
         self._finish(job, found, batch=1)
 
     def _speak(self, job: Job) -> None:
         """The next chunk of a text that is being said; the rest waits until its listener needs it."""
-        began = time.monotonic()
         try:
-            job.speech = job.speech or cast(Voice, self._model).speak(job.text)
-            chunk = next(job.speech, None)
+            with self._counted([job]):
+                job.speech = job.speech or cast(Voice, self._model).speak(job.text)
+                chunk = next(job.speech, None)
         except Exception as error:
             self._failed(job, error)
             return
-        self._count([job], began)
         if chunk is None:
             self._close(job.key)
             self._finish(job, {"op": "spoken", "cached": 0}, batch=1)
@@ -311,19 +303,18 @@ class Inference:
 
     def _slice(self, job: Job, several: BatchRuntime) -> None:
         """Hear the next seconds of a long utterance; the rest waits behind whatever goes before it."""
-        began = time.monotonic()
         step = int(SLICE_S * self._model.sample_rate_hz)
         try:
-            job.stream = job.stream or several.stream()
-            job.stream.accept(job.samples[job.position : job.position + step])
-            job.position += step
-            final = job.stream.finish() if job.position >= job.samples.size else None
+            with self._counted([job]):
+                job.stream = job.stream or several.stream()
+                job.stream.accept(job.samples[job.position : job.position + step])
+                job.position += step
+                final = job.stream.finish() if job.position >= job.samples.size else None
         except Exception as error:
             self._failed(job, error)
             return
-        self._count([job], began)
         if final is not None:
-            self._finish(job, _transcript(final), batch=1)
+            self._finish(job, transcript_header(final), batch=1)
             return
         with self._changed:
             if not job.cancelled:
@@ -332,17 +323,16 @@ class Inference:
     def _hear(self, jobs: list[Job]) -> None:
         """The next chunk of one stream or of several."""
         streams = [self._streams[job.key] for job in jobs]
-        began = time.monotonic()
         partials: Sequence[Partial | None]
         try:
-            if self._several is not None and len(jobs) > 1:
-                partials = self._several.accept_many(cast(list[Stream], streams), [job.samples for job in jobs])
-            else:
-                partials = [streams[0].accept(jobs[0].samples)]
+            with self._counted(jobs):
+                if self._several is not None and len(jobs) > 1:
+                    partials = self._several.accept_many(cast(list[Stream], streams), [job.samples for job in jobs])
+                else:
+                    partials = [streams[0].accept(jobs[0].samples)]
         except Exception as error:
             self._alone(jobs, error, self._hear)
             return
-        self._count(jobs, began)
         for job, partial in zip(jobs, partials, strict=True):
             said = {} if partial is None else {"text": partial.text, "committed": partial.committed}
             self._send(job, {"op": "heard", **said}, batch=len(jobs))
@@ -369,34 +359,40 @@ class Inference:
 
     def _end(self, job: Job, stream: Stream | Turn) -> None:
         """The final of a stream; in a dialogue the reply, which is then said like any other text."""
-        began = time.monotonic()
         if task_of(self._model) == "dialogue":
             turn = cast(Turn, stream)
-            reply = turn.reply()
-            self._count([job], began)
-            self._send(job, {"op": "replied", "reply": _reply(reply)}, batch=1)
+            with self._counted([job]):
+                reply = turn.reply()
+            self._send(job, {"op": "replied", "reply": reply_header(reply)}, batch=1)
             self._say(job, turn)
             return
-        final = cast(Stream, stream).finish()
-        self._count([job], began)
+        with self._counted([job]):
+            final = cast(Stream, stream).finish()
         # Closed before its peer hears the final, so that whoever asks next finds the place free.
         self._close(job.key)
-        self._finish(job, _transcript(final), batch=1)
+        self._finish(job, transcript_header(final), batch=1)
 
     def _say(self, ended: Job, turn: Turn) -> None:
-        said = replace(ended, operation="speak", speech=turn.speak(), arrived=time.monotonic(), began=None, infer_s=0.0)
+        said = replace(
+            ended, operation="speak", speech=turn.speak(), arrived=time.monotonic(), began=None, infer_s=0.0, told_s=0.0
+        )
         with self._changed:
             if not ended.cancelled:
                 self._queues.put_back(said)
 
     # ---- out ----------------------------------------------------------------------------------------------------
-    def _count(self, jobs: list[Job], began: float) -> None:
-        """One model call is over: each of its jobs has its share of the time."""
-        share_s = (time.monotonic() - began) / len(jobs)
-        for job in jobs:
-            job.infer_s += share_s
-        self._calls += 1
-        self._heard += len(jobs)
+    @contextmanager
+    def _counted(self, jobs: list[Job]) -> Iterator[None]:
+        """A model call, whatever comes of it: each of its jobs has its share of the time."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            share_s = (time.monotonic() - began) / len(jobs)
+            for job in jobs:
+                job.infer_s += share_s
+            self._calls += 1
+            self._heard += len(jobs)
 
     def _finish(self, job: Job, answer: Header, *, batch: int) -> None:
         if job.operation in WHOLE:
@@ -408,16 +404,13 @@ class Inference:
         self._served += header["op"] != "audio"
         if job.cancelled:
             return
-        first = not job.told_s
-        header |= {
-            "id": job.key[1],
-            "queue_ms": ((job.began or job.arrived) - job.arrived) * 1000 if first else 0.0,
-            "infer_ms": (job.infer_s - job.told_s) * 1000,
-            "batch": batch,
-            "load": self._load,
-        }
-        job.told_s = job.infer_s
-        job.peer.send(header, samples)
+        job.peer.send(header | {"id": job.key[1], **self._work(job, batch=batch), "load": self._load}, samples)
+
+    @staticmethod
+    def _work(job: Job, *, batch: int = 1) -> Header:
+        """What a job took that nobody has been told."""
+        waited_s, infer_s = job.tell(time.monotonic())
+        return {"queue_ms": waited_s * 1000, "infer_ms": infer_s * 1000, "batch": batch}
 
     def _failed(self, job: Job, error: Exception) -> None:
         if isinstance(error, Refused) and not isinstance(error, OutputsNotFinite):
@@ -429,7 +422,8 @@ class Inference:
 
     def _fail(self, job: Job, code: str) -> None:
         self._close(job.key)
-        job.peer.send({"op": "error", "id": job.key[1], "code": code})
+        if not job.cancelled:
+            job.peer.send({"op": "error", "id": job.key[1], "code": code, **self._work(job)})
 
     def _close(self, key: Key) -> None:
         self._streams.pop(key, None)

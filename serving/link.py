@@ -1,7 +1,8 @@
 """The gateway's end of the conversation with one worker: many requests and streams over one Unix socket.
 
 Boundary: one asyncio loop; frames out, answers in.
-Invariants: a caller that is cancelled tells the worker to drop its work; a stream has at most WINDOW chunks that the
+Invariants: a caller that is cancelled tells the worker to drop its work, and what that had cost goes to the request's
+leftovers (serving/leftovers.py), as does the work of a request that failed; a stream has at most WINDOW chunks that the
 worker has not heard yet, so a fast client waits instead of filling memory; a worker makes no more speech than is taken
 (serving/queues.py); when the socket closes everybody who waits is told `WorkerGone`.
 """
@@ -17,6 +18,7 @@ import numpy as np
 
 from contracts.serving_api import ErrorCode
 from serving.frames import Decoder, Frame, Header, Priority, encode
+from serving.leftovers import REQUEST, Leftovers
 from speech.runtimes import Samples
 
 WINDOW = 8
@@ -141,10 +143,18 @@ def _failure(header: Header) -> ServingFailure:
     return ServingFailure(code, message, retry_after_s=header.get("retry_after_s"))
 
 
+class _Abandoned(NamedTuple):
+    """A request that nobody waits for: what its worker still tells of it is counted here."""
+
+    leftovers: Leftovers
+    told: asyncio.Future[None]
+
+
 class Link(asyncio.Protocol):
-    """One connection to a worker. Build it with `connect`."""
+    """One connection to a worker, whose work costs `usd_per_s` a second. Build it with `connect`."""
 
     def __init__(self) -> None:
+        self.usd_per_s = 0.0
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[Header] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
@@ -153,6 +163,7 @@ class Link(asyncio.Protocol):
         self._last = 0
         self._waiting: dict[int, asyncio.Future[Header]] = {}
         self._streams: dict[int, LinkStream] = {}
+        self._abandoned: dict[int, _Abandoned] = {}
         self.has_answered = False
         """Whether the worker has done any work."""
         self.load = 0.0
@@ -177,6 +188,11 @@ class Link(asyncio.Protocol):
                 stream.arrived(frame)
             elif (waiting := self._waiting.get(number)) is not None and not waiting.done():
                 waiting.set_result(header)
+            elif (abandoned := self._abandoned.get(number)) is not None:
+                abandoned.leftovers.add(header, self.usd_per_s)
+                if header["op"] == "dropped":
+                    del self._abandoned[number]
+                    abandoned.told.set_result(None)
 
     def connection_lost(self, _: Exception | None) -> None:
         """Tell everybody who waits."""
@@ -188,6 +204,9 @@ class Link(asyncio.Protocol):
             self.ready.exception()
         for stream in self._streams.values():
             stream.gone()
+        for abandoned in self._abandoned.values():
+            abandoned.told.set_result(None)
+        self._abandoned.clear()
         if not self.closed.done():
             self.closed.set_result(None)
 
@@ -230,14 +249,15 @@ class Link(asyncio.Protocol):
             async with asyncio.timeout(timeout_s):
                 answer = await waiting
         except TimeoutError:
-            self.send({"op": "cancel", "id": number})
+            self.abandon(number, *_came(waiting))
             raise _failure({"code": "deadline"}) from None
         except asyncio.CancelledError:
-            self.send({"op": "cancel", "id": number})
+            self.abandon(number, *_came(waiting))
             raise
         finally:
             del self._waiting[number]
         if answer["op"] == "error":
+            self.spend(answer)
             raise _failure(answer)
         return answer
 
@@ -260,6 +280,19 @@ class Link(asyncio.Protocol):
             body = samples.data.cast("B") if samples.size else memoryview(b"")
             transport.writelines((encode(header, len(body)), body))
 
+    def spend(self, work: Header) -> None:
+        """Count work without an answer for the request under way."""
+        if (leftovers := REQUEST.get()) is not None:
+            leftovers.add(work, self.usd_per_s)
+
+    def abandon(self, number: int, *unread: Header) -> None:
+        """Have a request dropped that nobody waits for; `unread` frames of it had come, the rest is waited for."""
+        for header in unread:
+            self.spend(header)
+        self.send({"op": "cancel", "id": number})
+        if (leftovers := REQUEST.get()) is not None and not self.closed.done():
+            self._abandoned[number] = _Abandoned(leftovers, leftovers.expect())
+
     def register(self, number: int, stream: LinkStream) -> None:
         """Route a stream's frames to it."""
         self._streams[number] = stream
@@ -272,6 +305,11 @@ class Link(asyncio.Protocol):
         """Close the socket."""
         if self._transport is not None:
             self._transport.close()
+
+
+def _came(waiting: asyncio.Future[Header]) -> tuple[Header, ...]:
+    """The answer, where it came in the moment in which nobody waited for it any more."""
+    return (waiting.result(),) if waiting.done() and not waiting.cancelled() and not waiting.exception() else ()
 
 
 def _answer(header: Header) -> Answer:
@@ -305,6 +343,7 @@ class LinkStream:
         self._opening: Header = {**opening, "id": self._number}
         self._window = asyncio.Semaphore(WINDOW)
         self._inbox: asyncio.Queue[Frame | None] = asyncio.Queue()
+        self._first: Frame | None = None
         self._finished = False
 
     async def __aenter__(self) -> LinkStream:
@@ -319,7 +358,8 @@ class LinkStream:
     async def __aexit__(self, *_: object) -> None:
         self._link.unregister(self._number)
         if not self._finished:
-            self._link.send({"op": "cancel", "id": self._number})
+            unread = (self._first, *(self._inbox.get_nowait() for _ in range(self._inbox.qsize())))
+            self._link.abandon(self._number, *(frame.header for frame in unread if frame is not None))
 
     async def feed(self, samples: Samples) -> None:
         """Send the next chunk (at the model's rate), waiting while WINDOW chunks are unheard."""
@@ -338,16 +378,17 @@ class LinkStream:
         """
         self._link.send({"op": "restart", "id": self._number, "text": self._opening.get("text", "")})
 
+    async def peek(self) -> None:
+        """Wait until the worker says something, which `next` gives; raises what `next` raises."""
+        self._first = await self._frame()
+
     async def next(self) -> Said:
         """What the worker says next; raises ServingFailure or WorkerGone."""
-        frame = await self._inbox.get()
-        if frame is None:
-            raise WorkerGone
+        frame = self._first or await self._frame()
+        self._first = None
         header = frame.header
         operation = header["op"]
-        self._finished |= operation in ("error", "result", "spoken")
-        if operation == "error":
-            raise _failure(header)
+        self._finished |= operation in ("result", "spoken")
         if operation == "result":
             return _answer(header)
         if operation == "restarted":
@@ -362,6 +403,16 @@ class LinkStream:
         # Only now: what a client has not read yet is as bounded as what the model has not heard (fault 57).
         self._window.release()
         return Heard(header.get("text"), header.get("committed", 0), *_work(header))
+
+    async def _frame(self) -> Frame:
+        frame = await self._inbox.get()
+        if frame is None:
+            raise WorkerGone
+        if frame.header["op"] == "error":
+            self._finished = True
+            self._link.spend(frame.header)
+            raise _failure(frame.header)
+        return frame
 
     def arrived(self, frame: Frame) -> None:
         """A frame of this stream came."""

@@ -52,17 +52,15 @@ _KILL_AFTER_S = 5.0
 
 
 class Speech:
-    """A text that is being said: what came first, then what comes; `died` workers died before it."""
+    """A text that is being said; `died` workers died before its first chunk."""
 
-    def __init__(self, stream: LinkStream, first: Said, died: int) -> None:
+    def __init__(self, stream: LinkStream, died: int) -> None:
         self._stream = stream
-        self._first: Said | None = first
         self.died = died
 
     async def next(self) -> Said:
         """A Chunk, or Spoken at the end; raises what LinkStream.next raises."""
-        first, self._first = self._first, None
-        return first or await self._stream.next()
+        return await self._stream.next()
 
 
 class Worker:
@@ -163,17 +161,17 @@ class Worker:
         """
         async with contextlib.AsyncExitStack() as stack:
 
-            async def once(link: Link, within_s: float) -> tuple[LinkStream, Said]:
+            async def once(link: Link, within_s: float) -> LinkStream:
                 speech = link.speech(text, deadline_s=within_s, priority=priority)
                 stream = await stack.enter_async_context(speech)
                 try:
                     async with asyncio.timeout(within_s):
-                        return stream, await stream.next()
+                        await stream.peek()
                 except TimeoutError:
                     raise ServingFailure("deadline", MESSAGES["deadline"]) from None
+                return stream
 
-            (stream, first), died = await self._twice(once, deadline_s)
-            yield Speech(stream, first, died)
+            yield Speech(*await self._twice(once, deadline_s))
 
     async def _twice(
         self, once: Callable[[Link, float], Awaitable[Answered]], deadline_s: float
@@ -294,6 +292,7 @@ class Worker:
                 start_new_session=True,
             )
         link = self._link = await self._first_contact(path)
+        link.usd_per_s = self.bundle.cost_usd_per_s
         self.facts = {
             **{name: value for name, value in (await link.ready).items() if name != "op"},
             "cold_start_ms": (time.monotonic() - began) * 1000,

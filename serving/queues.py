@@ -106,6 +106,12 @@ class Job:
         """Which of those that wait goes first: the least."""
         return max(self.dry_at, self.arrived)
 
+    def tell(self, now: float) -> tuple[float, float]:
+        """Seconds that it waited and was worked on, as far as nobody has been told; from here on somebody has."""
+        waited_s = 0.0 if self.told_s else (self.began or now) - self.arrived
+        infer_s, self.told_s = self.infer_s - self.told_s, self.infer_s
+        return waited_s, infer_s
+
     @property
     def long(self) -> bool:
         """Whether the utterance is longer than a slice."""
@@ -194,19 +200,19 @@ class Queues:
         if job.untaken == WINDOW - 1 and job not in self._running:
             self._lanes[job.priority].add(job, last=False)
 
-    def cancel(self, key: Key) -> int:
-        """Nobody wants this request or stream any more; how many jobs are dropped unheard.
+    def cancel(self, key: Key) -> list[Job]:
+        """Nobody wants this request or stream any more; the jobs that are dropped unheard, or heard in part.
 
         What is being heard now is marked; an open stream is closed by the next step.
         """
-        dropped = 0
+        dropped: list[Job] = []
         for lane in self._lanes.values():
             gone = [job for job in (*lane.steps, *lane.utterances) if job.key == key]
             for job in gone:
                 job.cancelled = True
                 (lane.utterances if job.operation in WHOLE else lane.steps).remove(job)
             lane.taken([job for job in gone if job.operation in WHOLE and not job.position])
-            dropped += len(gone)
+            dropped += gone
         for job in self._running:
             job.cancelled |= job.key == key
         if (parked := self._speaking.pop(key, None)) is not None:

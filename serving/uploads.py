@@ -22,7 +22,16 @@ from serving.answers import FORMATS, classification, embedding, refusal, transcr
 from serving.audio import MAX_UPLOAD_BYTES, Audio, decode
 from serving.calls import CLIENT_GONE_STATUS, OPERATIONS, Call, Desk, Final
 from serving.cascade import Cascade, Heard
-from serving.exchange import ClientGone, admitted, body_of, routed_headers, sent_labels, unexpected, unless_gone
+from serving.exchange import (
+    ClientGone,
+    admitted,
+    body_of,
+    ended,
+    routed_headers,
+    sent_labels,
+    unexpected,
+    unless_gone,
+)
 from serving.forms import Form, parse
 from serving.ingress import check_language, terms_of
 from serving.link import Hearing, ServingFailure
@@ -90,7 +99,7 @@ class Uploads:
                 call.acoustics = await self._timed(call, small, measure, audio.samples, rate_hz)
                 return audio, await unless_gone(work, request.receive)
             finally:
-                work.cancel()
+                await ended(work)
 
     async def _timed(self, call: Call, small: bool, step: Callable[..., Result], *arguments: object) -> Result:
         """Do a step of preprocessing; beside the loop, unless it takes less time than the way to a thread."""
