@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from contracts.capacity import CapacityPlan, Schedule, Stage
+from contracts.capacity import Assumed, CapacityPlan, Schedule, Stage
 from pages.environment import template
 from pages.figures import Scale, milliseconds
 from pages.plots.axis import Axis, axis
@@ -60,7 +60,8 @@ def render(plan: CapacityPlan) -> str:
     """The page as a whole HTML document."""
     ends = [value for one in plan.schedules for value in (one.p95_ms, *(stage.ends_ms for stage in one.stages))]
     drawn = axis([plan.budget_ms, *ends], _MS, signed=False)
-    fits = any(one.in_use and one.headroom_ms >= 0 for one in plan.schedules)
+    used = next(one for one in plan.schedules if one.in_use)
+    fits = used.headroom_ms >= 0
     return template("capacity/page.html.j2").render(
         plan=plan,
         word="fits" if fits else "does not fit",
@@ -68,9 +69,11 @@ def render(plan: CapacityPlan) -> str:
         axis=drawn,
         budget=drawn.at(plan.budget_ms),
         budget_said=milliseconds(plan.budget_ms),
+        p95_said=milliseconds(used.p95_ms),
         lanes=tuple(_lane(one, drawn) for one in plan.schedules),
         curve=_curve(plan),
         rows=_rows(plan),
+        assumed=_assumed(plan.assumed),
         busy=f"{100 * plan.compute_s / plan.turn_s:.1f}%",
     )
 
@@ -135,4 +138,15 @@ def _rows(plan: CapacityPlan) -> tuple[tuple[str, str, str], ...]:
         (f"{load.sessions:,}", f"{100 * load.busy:.0f}%", milliseconds(load.p95_ms))
         for load in plan.loads
         if load.sessions in wanted
+    )
+
+
+def _assumed(assumed: Assumed) -> tuple[tuple[str, str], ...]:
+    """What lies outside of the model: its name and value."""
+    return (
+        ("audio a frame", f"{assumed.frame_ms:g} ms"),
+        ("network, one way", f"{assumed.network_ms:g} ms"),
+        ("wait for the end of a turn", f"{assumed.endpoint_ms:g} ms"),
+        ("playback buffer", f"{assumed.playback_ms:g} ms"),
+        ("pause before the next turn", f"{assumed.pause_s:g} s"),
     )

@@ -24,9 +24,11 @@ def text_of(page: str) -> str:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("fits", ("fits", "sessions a core 14", "as this payload works", "left at p95", "0.36 s of 7.2 s",
-                  "One session keeps a core 5.0% busy")),
-        ("late", ("does not fit", "sessions a core 0", "over the budget at p95",
+        ("fits", ("fits", "first sound of the reply comes within 532 ms", "sessions a core, computed 14",
+                  "as this payload works", "left at p95", "0.36 s of 7.2 s", "One session keeps a core 5.0% busy",
+                  "computed, not measured", "14, the most within the budget", "network, one way 40 ms",
+                  "pause before the next turn 2 s")),
+        ("late", ("does not fit", "sessions a core, computed 0", "over the budget at p95",
                   "no wait for the end of a turn is short enough")),
     ],
 )  # fmt: skip
