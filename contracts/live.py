@@ -97,13 +97,13 @@ class CanaryProgress(Document):
     looks: tuple[Look, ...] = ()
 
     def settled(self, route: CanaryRoute) -> bool:
-        """Whether the stage that is routed went well and is one after which people are asked, so that nobody looks.
+        """Whether nobody needs to look: a shadow that went well, which nobody hears while people are asked (R8.4).
 
-        That is the last one, and a high-risk family's shadow (R8.4); after any other the next stage begins at once.
+        After any other stage the next begins at once, and after the last one the canary is looked at until it is
+        promoted: it has users.
         """
-        if self.stage not in ("shadow", self.stages[-1]):
-            return False
-        return (self.release, self.stage, self.decision) == (route.release, route.stage, "promote")
+        shadow = self.stage == route.stage == "shadow"
+        return shadow and (self.release, self.decision) == (route.release, "promote")
 
 
 class Promise(Part):

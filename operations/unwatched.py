@@ -26,7 +26,7 @@ class Unwatched(NamedTuple):
 
 
 def abort_unwatched(context: Context, family: str, *, unwatched_s: float) -> Unwatched:
-    """Stop the family's canary unless it was looked at within the last `unwatched_s` seconds, or waits for approval."""
+    """Stop the family's canary unless it was looked at within the last `unwatched_s` seconds, or is settled."""
     table = pointer.current(context, family).table
     if table is None or table.canary is None:
         return Unwatched(False, "no canary is running")
@@ -37,7 +37,7 @@ def abort_unwatched(context: Context, family: str, *, unwatched_s: float) -> Unw
         age_s = (context.now() - datetime.fromisoformat(known.looked_at)).total_seconds()
         seen = f"the last look was {age_s:.0f} s ago"
         if known.settled(table.canary):
-            return Unwatched(False, f"{seen}: the canary went well and waits for approval")
+            return Unwatched(False, f"{seen}: its shadow went well and waits for approval, which nobody hears")
         if age_s < unwatched_s:
             return Unwatched(False, f"{seen}: the canary goes on, only its heartbeats were lost")
     if abort(context, family, actor=ACTOR) == "none":

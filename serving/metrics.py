@@ -99,7 +99,7 @@ class Metrics:
             "canary_looked_at_seconds", "When the judge last looked, or the table was moved (epoch).", ("family",)
         )
         self.canary_settled = self._gauge(
-            "canary_settled", "1 while a canary that went well waits for approval; 0 while it is judged.", ("family",)
+            "canary_settled", "1 while a shadow that went well waits for approval; 0 while it is judged.", ("family",)
         )
         self.degraded = self._gauge("degraded", "1 while the route table degrades stable.", ("family", "mode"))
         self.degraded_requests = self._counter("degraded_requests", "Requests served with less.", ("family", "mode"))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import NamedTuple
 
 import pytest
 
 from contracts.live import CanaryProgress
 from contracts.reports import CanaryDecision
-from contracts.routing import CanaryRoute
+from contracts.routing import CanaryRoute, Stage
 from operations import pointer
 from operations.canary_looks import progress_path, write
 from operations.unwatched import ACTOR, abort_unwatched
@@ -28,19 +28,29 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> TinyFamily:
     return found
 
 
-def looked(family: TinyFamily, ago_s: float, release: str, decision: CanaryDecision = "continue") -> None:
-    at = (NOW - timedelta(seconds=ago_s)).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+class Look(NamedTuple):
+    """The last look that is known: of which release, how long ago, at which stage, what it came to."""
+
+    release: str
+    ago_s: float
+    stage: Stage = "wide"
+    decision: CanaryDecision = "continue"
+
+
+def looked(family: TinyFamily, look: Look) -> None:
+    at = (NOW - timedelta(seconds=look.ago_s)).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
     bundle = family.bundles["v1"]
     progress = CanaryProgress(
-        family=FAMILY, release=release, version="v2", bundle=bundle, stable=bundle, stage="wide", stages=("wide",),
-        weight=0.5, started_at=at, looked_at=at, deadline_s=60.0, alpha=0.05, decision=decision,
+        family=FAMILY, release=look.release, version="v2", bundle=bundle, stable=bundle, stage=look.stage,
+        stages=("shadow", "wide"), weight=0.5, started_at=at, looked_at=at, deadline_s=60.0, alpha=0.05,
+        decision=look.decision,
     )  # fmt: skip
     write(family.home, progress)
 
 
-def route(family: TinyFamily, release: str) -> None:
+def route(family: TinyFamily, stage: Stage) -> None:
     seen = pointer.current(family.context, FAMILY)
-    canary = CanaryRoute(bundle=family.bundles["v1"], stage="wide", weight=0.5, release=release)
+    canary = CanaryRoute(bundle=family.bundles["v1"], stage=stage, weight=0.5, release="mine")
     pointer.move(family.context, FAMILY, seen, stable=seen.stable, canary=canary, actor="release", reason="canary")
 
 
@@ -48,30 +58,36 @@ def aborts(family: TinyFamily) -> list[object]:
     return [event.data["actor"] for event in family.context.ledger(FAMILY).events() if event.step == "abort"]
 
 
-CASES: dict[str, tuple[Any, str]] = {
-    "never looked at": (None, f"nobody has looked at this canary: {STOPPED}"),
-    "looked at long ago": (("mine", 90.0), f"the last look was 90 s ago: {STOPPED}"),
-    "another canary was looked at": (("another", 1.0), f"nobody has looked at this canary: {STOPPED}"),
+CASES: dict[str, tuple[Stage, Look | None, str]] = {
+    "never looked at": ("wide", None, f"nobody has looked at this canary: {STOPPED}"),
+    "looked at long ago": ("wide", Look("mine", 90.0), f"the last look was 90 s ago: {STOPPED}"),
+    "another canary was looked at": ("wide", Look("another", 1.0), f"nobody has looked at this canary: {STOPPED}"),
     "looked at just now": (
-        ("mine", 5.0),
-        "the last look was 5 s ago: the canary goes on, only its heartbeats were lost",
+        "wide", Look("mine", 5.0), "the last look was 5 s ago: the canary goes on, only its heartbeats were lost",
     ),
-    "went well long ago": (
-        ("mine", 5000.0, "promote"),
-        "the last look was 5000 s ago: the canary went well and waits for approval",
+    "a shadow that went well": (
+        "shadow", Look("mine", 5000.0, "shadow", "promote"),
+        "the last look was 5000 s ago: its shadow went well and waits for approval, which nobody hears",
     ),
-    "another went well": (("another", 5000.0, "promote"), f"nobody has looked at this canary: {STOPPED}"),
-}
+    "another's shadow went well": (
+        "shadow", Look("another", 5000.0, "shadow", "promote"), f"nobody has looked at this canary: {STOPPED}",
+    ),
+    "users are exposed since its shadow": (
+        "wide", Look("mine", 5000.0, "shadow", "promote"), f"the last look was 5000 s ago: {STOPPED}",
+    ),
+    "it went well, and has users": (
+        "wide", Look("mine", 5000.0, "wide", "promote"), f"the last look was 5000 s ago: {STOPPED}",
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_canary_goes_on_only_while_somebody_looks(family: TinyFamily, name: str) -> None:
-    look, reason = CASES[name]
+    stage, look, reason = CASES[name]
     progress_path(family.home, FAMILY).unlink(missing_ok=True)
-    route(family, "mine")
+    route(family, stage)
     if look:
-        release, ago_s, *decision = look
-        looked(family, ago_s, release, *decision)
+        looked(family, look)
     before = aborts(family)
     done = abort_unwatched(family.context, FAMILY, unwatched_s=60.0)
     table = pointer.current(family.context, FAMILY).table

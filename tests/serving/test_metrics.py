@@ -133,7 +133,9 @@ def test_a_scrape_shows_what_is_served_now(start_tiny: StartGateway, tmp_path: P
         progress.write_bytes(known.canonical())
         seen = until(gateway, lambda found: total(found, "soundcheck_canary_looked_at_seconds") == moved_s + 60)
         assert total(seen, "soundcheck_canary_settled") == 0
-        progress.write_bytes(known.model_copy(update={"decision": "promote"}).canonical())
+        settled = known.model_copy(update={"decision": "promote", "stage": "shadow"})
+        progress.write_bytes(settled.canonical())
+        home.point("tiny", old, canary=canary.model_copy(update={"stage": "shadow"}))
         until(gateway, lambda found: total(found, "soundcheck_canary_settled") == 1)
         progress.write_text("{")
         until(gateway, lambda found: total(found, "soundcheck_canary_looked_at_seconds") == moved_s)
@@ -146,6 +148,6 @@ def test_a_scrape_shows_what_is_served_now(start_tiny: StartGateway, tmp_path: P
             "canary_looked" in name or "canary_settled" in name or f'worker_load_ratio{{bundle="{new[:12]}' in name
             for name in alone
         )
-        assert total(alone, "soundcheck_route_version") == 2
+        assert total(alone, "soundcheck_route_version") == 3
         written = until(gateway, lambda found: total(found, "soundcheck_telemetry_written_total") == 1)
         assert total(written, "soundcheck_telemetry_dropped_total") == 0
