@@ -140,6 +140,10 @@ class CanaryMetric(Part):
     better: Literal["lower", "higher"] = "lower"
     slices: tuple[str, ...] | None = later(None)
 
+    def columns(self, name: str) -> tuple[str, ...]:
+        """The columns that it is read from, where it is called `name`."""
+        return (self.numerator, self.denominator) if self.kind == "ratio" else (self.column or name,)
+
 
 class CanaryPlan(Part):
     """The plan a canary is judged by; the `--plan` file of `soundcheck judge`.

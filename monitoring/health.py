@@ -145,6 +145,4 @@ class Health:
 
 def columns_of(name: str, metric: CanaryMetric) -> list[str]:
     """The columns that a metric is read from."""
-    if metric.kind == "ratio":
-        return [metric.numerator, metric.denominator]
-    return [metric.column or name]
+    return list(metric.columns(name))

@@ -20,6 +20,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, ValidationErr
 from contracts.document import Part
 from contracts.errors import WrongCall
 from contracts.policy import FamilyPolicy, Ports, ServingSettings, StoreSettings
+from operations.canary_columns import check_columns
 
 PARAMS = "params.yaml"
 _TRAINING = {"corpus", "candidates", "quantized", "speakers", "vad", "cascade", "voices", "assistant"}
@@ -119,7 +120,10 @@ class Settings:
         return tuple(self.params["families"])
 
     def policy(self, family: str) -> FamilyPolicy:
-        """The family's release policy; WrongCall for a family that does not exist or a wrong value."""
+        """The family's release policy.
+
+        Raises WrongCall for a family that does not exist, a wrong value, and a canary that telemetry cannot tell about.
+        """
         if family not in self.families:
             raise WrongCall(
                 f"there is no family {family!r}",
@@ -131,9 +135,11 @@ class Settings:
         merged["quality"] = [self._served_by(gate) for gate in merged.get("quality", [])]
         merged["envelope"] = self._priced(merged.get("envelope", {}), family)
         try:
-            return FamilyPolicy.model_validate({"family": family, **merged})
+            policy = FamilyPolicy.model_validate({"family": family, **merged})
         except ValidationError as error:
             raise self._malformed(f"families.{family}", error) from None
+        check_columns(policy.canary, f"families.{family}.canary")
+        return policy
 
     def _served_by(self, gate: Mapping[str, Any]) -> dict[str, Any]:
         """A gate on a pack that cannot be had here is put to the pack named `instead`, in sight of every reader."""
