@@ -114,7 +114,7 @@ def find(context: Context, family: str, bundle: Digest) -> PacketView:
         for name, digest in event.outputs.items()
     }
     canary, state = outputs.get("canary_report"), ledger.state()
-    packet = _packet(context, manifest, package)
+    packet = packet_of(context, manifest, package)
     return PacketView(
         packet=packet,
         bundle=bundle,
@@ -152,7 +152,8 @@ def _package_event(events: tuple[LedgerEvent, ...], bundle: Digest) -> LedgerEve
     return next(found, None)
 
 
-def _packet(context: Context, manifest: BundleManifest, package: LedgerEvent) -> RollbackPacket:
+def packet_of(context: Context, manifest: BundleManifest, package: LedgerEvent) -> RollbackPacket:
+    """The packet in a bundle; one in the form of an earlier version is made anew from what was packaged."""
     content = context.store.read_blob(manifest.files[PACKET].sha256)
     try:
         return RollbackPacket.parse(content, where=PACKET)

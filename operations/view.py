@@ -6,9 +6,8 @@ Invariants: a step that was not reached is None; everything shown comes from a d
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from contracts.approval import Approval, Evidence, SignedWaiver
 from contracts.bundle import BundleManifest
@@ -34,6 +33,7 @@ from operations.approve import waiting_evidence
 from operations.context import Context
 from operations.incident import find
 from operations.restore import mirror_differences
+from operations.rollback_packet import packet_of
 from pages.view import HistoryRow, Outcome, ReleaseView, StatusView
 from registry.documents import get_document
 
@@ -90,7 +90,7 @@ def release_view(context: Context, family: str, release: str, links: dict[str, s
         took_s=(datetime.fromisoformat(events[-1].at) - datetime.fromisoformat(events[0].at)).total_seconds(),
         links=links or {},
         model_card=context.store.read_blob(done["capture"].outputs["model_card"]).decode(),
-        rollback_packet=_packet(context, manifest),
+        rollback_packet=packet_of(context, manifest, done["package"]) if manifest else None,
         new_bytes=_new_bytes(done["capture"], done["package"]) if "package" in done else None,
     )
 
@@ -120,25 +120,15 @@ def _outcome(
 ) -> tuple[Outcome, str | None]:
     if "promote" in done:
         return "promoted", None
-    if approvals and approvals[-1].data["decision"] == "reject":
-        return "rejected", "approve"
-    if approvals and approvals[-1].data["decision"] == "hold":
-        return "held", "approve"
     last = {
         event.step: event for event in events if event.outcome != "start"
     }  # a step that was tried again counts once
     for event in sorted(last.values(), key=lambda event: -event.sequence):
+        if event in approvals and event.data["decision"] != "promote":
+            return ("rejected" if event.data["decision"] == "reject" else "held"), "approve"
         if event.data.get("verdict", "pass") != "pass" or event.outcome == "fail":
             return "stopped", event.step
     return "waiting", None
-
-
-def _packet(context: Context, manifest: BundleManifest | None) -> dict[str, Any]:
-    if manifest is None:
-        return {}
-    packet = json.loads(context.store.read_blob(manifest.files["rollback_packet.json"].sha256))
-    assert isinstance(packet, dict)
-    return packet
 
 
 def status_view(context: Context, family: str) -> StatusView:

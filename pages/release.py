@@ -47,6 +47,7 @@ from pages.reading import (
     target,
     waived,
 )
+from pages.rollback_packet import essentials
 from pages.staged import measured
 from pages.stops import stop_of
 from pages.view import ReleaseView
@@ -122,7 +123,7 @@ def render(view: ReleaseView) -> str:
         "contract": _contract(view),
         "bundle_size": size(bundle_bytes(view)),
         "model_card": card(view.model_card),
-        "packet": flat(view.rollback_packet),
+        "packet": essentials(view.rollback_packet) if view.rollback_packet else (),
         "target": target(view),
         "policy_digest": view.policy.digest(),
         "evidence_digest": view.evidence.digest() if view.evidence else None,

@@ -96,6 +96,17 @@ def target(view: PacketView) -> str:
     return f"{plain(view.target_version or 'bundle')} {view.packet.target}"
 
 
+def essentials(packet: RollbackPacket) -> tuple[Fact, ...]:
+    """What the packet says that no other part of a release's page does: how to go back, and what must fit."""
+    return (
+        Fact("to go back", plain(packet.rollback.command)),
+        Fact("it is done when", plain(packet.verified_when)),
+        Fact("proved by", plain(packet.verification)),
+        *flat(_compatibility(packet)),
+        Fact("before it is released again", plain("; ".join(packet.criteria))),
+    )
+
+
 def thresholds(packet: RollbackPacket) -> tuple[Fact, ...]:
     """What it is held to in production, a line a metric."""
     canary = [Fact(plain(name).replace("_", " "), _rule(rule)) for name, rule in packet.thresholds.canary.items()]

@@ -8,7 +8,7 @@ Source: pages.md; release-algorithm R3 to R9.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from contracts.approval import Approval, Evidence, SignedWaiver
 from contracts.bundle import BundleManifest
@@ -27,6 +27,7 @@ from contracts.reports import (
     StreamTimeline,
     TimingReport,
 )
+from contracts.rollback_packet import RollbackPacket
 from contracts.train_manifest import TrainManifest
 
 Outcome = Literal["promoted", "stopped", "waiting", "rejected", "held"]
@@ -50,7 +51,7 @@ class ReleaseView:
         now: UTC time of writing, ISO 8601 with `Z`.
         links: `report`, `prefect`, `mlflow` -> address or file.
         model_card: Markdown of the bundle's MODEL_CARD.md, "" where there is none.
-        rollback_packet: the JSON object of the bundle's rollback_packet.json.
+        rollback_packet: the bundle's; None before there is one.
         new_bytes: bytes that the store did not have before this bundle.
     """
 
@@ -84,7 +85,7 @@ class ReleaseView:
     took_s: float | None = None
     links: dict[str, str] = field(default_factory=dict)
     model_card: str = ""
-    rollback_packet: dict[str, Any] = field(default_factory=dict)
+    rollback_packet: RollbackPacket | None = None
     new_bytes: int | None = None
 
 

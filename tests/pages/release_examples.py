@@ -10,6 +10,7 @@ from contracts.bundle import BundleManifest
 from contracts.ledger_event import GENESIS, LedgerEvent
 from contracts.reports import Comparison, GateReport, SafetyReport
 from contracts.verdict import Value, Verdict, worst
+from operations.rollback_packet import Documents, make
 from pages.view import ReleaseView
 from tests.pages import rich_documents
 from tests.pages.release_documents import (
@@ -198,12 +199,8 @@ def promoted() -> ReleaseView:
             "mlflow": "http://127.0.0.1:5000/#/models/asr-commands/versions/2",
         },
         model_card=MODEL_CARD,
-        rollback_packet={
-            "target": name_of("bundle v1"),
-            "compatible": {"request_schema": "1.0", "response_schema": "1.0"},
-            "steps": ["restore beside", "prove 12 golden outputs", "move the pointer"],
-        },
         new_bytes=1_200_000,
+        rollback_packet=make(Documents(train_manifest(), registry_entry(), policy(), score, safety)),
     )
     return dataclasses.replace(view, events=chain(view))
 
@@ -245,7 +242,7 @@ def stopped() -> ReleaseView:
         policy_changes=(),
         took_s=62.3,
         new_bytes=None,
-        rollback_packet={},
+        rollback_packet=None,
     )
     return dataclasses.replace(view, events=chain(view))
 

@@ -114,7 +114,7 @@ def test_every_digest_stands_whole(release: ReleaseView) -> None:
     ],
 )
 def test_section_without_its_document_says_so(release: ReleaseView, field: str, section: str) -> None:
-    empty: dict[str, Any] = {"approvals": (), "events": (), "rollback_packet": {}, "model_card": ""}
+    empty: dict[str, Any] = {"approvals": (), "events": (), "model_card": ""}
     without: dict[str, Any] = {field: empty.get(field)}
     page = render(dataclasses.replace(release, **without))
     assert "not reached" in page.split(f'<section id="{section}">')[1].split("</section>")[0]
@@ -200,6 +200,7 @@ def planted_view() -> ReleaseView:
     assert view.train
     assert view.canary
     assert view.replay
+    assert view.rollback_packet
     verdict = Verdict(value=Value.INCONCLUSIVE, reasons=(PLANTED,))
     check = view.replay.checks[0].model_copy(update={"name": PLANTED, "clause": PLANTED, "verdict": verdict})
     stage = view.canary.stages[0].model_copy(update={"reasons": (PLANTED,)})
@@ -216,7 +217,7 @@ def planted_view() -> ReleaseView:
         stable_version=PLANTED,
         links={PLANTED: PLANTED},
         model_card=f"{PLANTED}\n\n![x](https://example.org/x.png) [y](javascript:alert(1))",
-        rollback_packet={PLANTED: {PLANTED: [PLANTED]}},
+        rollback_packet=view.rollback_packet.model_copy(update={"criteria": (PLANTED,), "cache": PLANTED}),
     )
 
 
