@@ -217,6 +217,14 @@ class TakeBack(Part):
         return not self.refusals
 
 
+class ReadyFile(Part):
+    """A file that is ready to be merged: its name below `change/` beside the page, where it belongs, and its bytes."""
+
+    name: str
+    place: str
+    change: Digest
+
+
 class DriftEvaluation(Document):
     """One re-evaluation of a family: stable's scores are in `rescored` (a DriftReport), the rest is from telemetry."""
 
@@ -241,6 +249,7 @@ class DriftEvaluation(Document):
     commands: tuple[str, ...] = ()
     task: Task = later("transcription")
     scores: tuple[ScoredAgain, ...] = later(())
+    changes: tuple[ReadyFile, ...] = later(())
     rollback: TakeBack | None = later(None)
     """Where the outcome is `recommend_rollback`."""
     quality_unknown: str = later("")

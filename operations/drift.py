@@ -20,7 +20,7 @@ from contracts.errors import Refused
 from contracts.feature_contract import FeatureContract
 from contracts.reports import ScoreReport
 from contracts.verdict import worst
-from operations import drift_rollback, drift_scores, drift_windows, pointer
+from operations import drift_change, drift_rollback, drift_scores, drift_windows, pointer
 from operations.context import Context, put
 from operations.drift_rollback import settings_of
 from operations.drift_scores import Stable
@@ -54,12 +54,16 @@ def drift(context: Context, family: str, *, window_h: int | None = None) -> Drif
     evaluation = _evaluate(context, family, settings, stable, rescored, report)
     if evaluation.outcome == "recommend_rollback":
         evaluation = evaluation.model_copy(update={"rollback": drift_rollback.decide(context, evaluation)})
+    changes = drift_change.propose(context, family, evaluation.coverage.uncovered, settings)
+    evaluation = evaluation.model_copy(update={"changes": tuple(change.ready for change in changes)})
     (digest,) = put(context, evaluation)
     context.ledger(family).append(
         "drift", "complete", at=context.timestamp(), inputs={"bundle": stable.bundle},
-        outputs={"drift_report": report, "drift_evaluation": digest},
+        outputs={"drift_report": report, "drift_evaluation": digest}
+        | {f"drift_change.{one.name}": one.change for one in evaluation.changes},
         data={"verdict": evaluation.verdict.value.value, "outcome": evaluation.outcome},
     )  # fmt: skip
+    drift_change.write(page_path(context, family).parent / "change", changes)
     _show(context, evaluation)
     return evaluation
 

@@ -1,6 +1,7 @@
-"""The change that an incident leaves behind, held against the contract of the place that it is for.
+"""The change that an incident leaves behind, or that drift proposes, held against the contract of its place.
 
     params.patch.yaml   merged into params.yaml it is a policy of the family whose canary can be judged
+    pack.yaml           a card of a pack that has a pack's name
     pack.slice.yaml     merged into the family's first pack's card it is a card, its slices are of columns it names
     fixtures.yaml       names a slice, a metric that is compared, how many, from where
     alerts.yaml         Prometheus rules on series that gateways show, or that serving/alerts.yaml records
@@ -15,14 +16,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, Protocol, TypeVar
 
 import yaml
 from pydantic import Field, NonNegativeInt, PositiveInt, StringConstraints, TypeAdapter, ValidationError
 
 from contracts.document import Part
 from contracts.errors import WrongCall
-from contracts.incident import Incident, SafeSlice
+from contracts.incident import SafeSlice
 from contracts.incident_settings import Metric
 from contracts.policy import CanaryPlan
 from contracts.telemetry import PROBE_LABELS, REQUEST_LABELS
@@ -35,6 +36,15 @@ JUDGED_BY = (*REQUEST_LABELS, *PROBE_LABELS, "mode", "priority")
 STEPS = ("Look: `soundcheck ", "Do: `soundcheck ", "Roll back when: ")
 """What a runbook cannot do without."""
 _Read = TypeVar("_Read")
+
+
+class OfFamily(Protocol):
+    """What a change is about: an incident, or a proposal of drift."""
+
+    @property
+    def family(self) -> str:
+        """Whose packs and policy it is for."""
+        ...
 
 
 class FixtureOrder(Part):
@@ -93,7 +103,7 @@ class AlertFile(Part):
     groups: Annotated[tuple[AlertGroup, ...], Field(min_length=1)]
 
 
-def check(context: Context, incident: Incident, name: str, text: str) -> None:
+def check(context: Context, about: OfFamily, name: str, text: str) -> None:
     """Hold a change against the place that it is for.
 
     Args:
@@ -101,7 +111,7 @@ def check(context: Context, incident: Incident, name: str, text: str) -> None:
 
     Raises WrongCall where it does not fit.
     """
-    CHECKS[name](context, incident, name, text)
+    CHECKS[name](context, about, name, text)
 
 
 def _wrong(name: str, place: str, got: str, expected: str = "") -> NoReturn:
@@ -130,9 +140,9 @@ def _yaml(name: str, text: str) -> Any:
 
 
 # ---- params.yaml ----------------------------------------------------------------------------------------------------
-def _params(context: Context, incident: Incident, name: str, text: str) -> None:
+def _params(context: Context, about: OfFamily, name: str, text: str) -> None:
     value = metrics = _yaml(name, text)
-    path = ("families", incident.family, "canary", "metrics")
+    path = ("families", about.family, "canary", "metrics")
     for depth, key in enumerate(path):
         found = ", ".join(map(str, metrics)) if isinstance(metrics, Mapping) else type(metrics).__name__
         if found != key:
@@ -141,7 +151,7 @@ def _params(context: Context, incident: Incident, name: str, text: str) -> None:
     patched = Settings(context.settings.root, context.settings.home)
     patched.__dict__["params"] = laid_over(context.settings.params, value)
     try:
-        plan = patched.policy(incident.family).canary
+        plan = patched.policy(about.family).canary
     except WrongCall as error:
         _wrong(name, error.where, error.got, error.expected)
     for metric in metrics:
@@ -168,11 +178,11 @@ def _judgeable(name: str, plan: CanaryPlan, metric: str) -> None:
 
 
 # ---- packs ----------------------------------------------------------------------------------------------------------
-def _slice(context: Context, incident: Incident, name: str, text: str) -> None:
+def _slice(context: Context, about: OfFamily, name: str, text: str) -> None:
     from evalpacks.slices import parse
 
     lists = _read(name, text, PackLists)
-    card = _card(context, incident.family)
+    card = card_of(context, about.family)
     columns = {*card["slices"], *lists.slices}
     for field, listed in (("slices", lists.slices), ("protected", lists.protected)):
         card[field] = list(dict.fromkeys((*card[field], *listed)))
@@ -186,13 +196,17 @@ def _slice(context: Context, incident: Incident, name: str, text: str) -> None:
     _read(name, yaml.safe_dump(card | {"min_support": dict(lists.min_support)}), _meta())
 
 
+def _new_card(_context: Context, _about: OfFamily, name: str, text: str) -> None:
+    _read(name, text, _meta())
+
+
 def _meta() -> Any:
     from evalpacks.pack import PackMeta
 
     return PackMeta
 
 
-def _card(context: Context, family: str) -> dict[str, Any]:
+def card_of(context: Context, family: str) -> dict[str, Any]:
     """The card of the family's first pack; a blank one where the pack is not built."""
     gates = context.settings.policy(family).quality
     path = context.settings.pack(gates[0].pack) / "pack.yaml" if gates else None
@@ -203,7 +217,7 @@ def _card(context: Context, family: str) -> dict[str, Any]:
     return {"slices": [], "protected": [], **card}
 
 
-def _fixtures(_context: Context, _incident: Incident, name: str, text: str) -> None:
+def _fixtures(_context: Context, _about: OfFamily, name: str, text: str) -> None:
     said = _read(name, text, FixtureFile)
     differ, of = said.differ_between_bundles, said.of
     if (of is None) != (differ is None) or (differ or 0) > (of or 0):
@@ -211,7 +225,7 @@ def _fixtures(_context: Context, _incident: Incident, name: str, text: str) -> N
 
 
 # ---- alerts and runbooks --------------------------------------------------------------------------------------------
-def _alerts(_context: Context, _incident: Incident, name: str, text: str) -> None:
+def _alerts(_context: Context, _about: OfFamily, name: str, text: str) -> None:
     known, taken = _series()
     rules = [
         (f"groups.{at}.rules.{number}", rule)
@@ -246,13 +260,13 @@ def _series() -> tuple[set[str], set[str]]:
     return shown | recorded, {rule["alert"] for rule in listed if "alert" in rule}
 
 
-def _runbook(_context: Context, _incident: Incident, name: str, text: str) -> None:
+def _runbook(_context: Context, _about: OfFamily, name: str, text: str) -> None:
     for step in STEPS:
         if not re.search(rf"^\d+\. {re.escape(step)}\S", text, flags=re.MULTILINE):
             _wrong(name, step.partition(":")[0], "no such step", f"a line `N. {step}...`")
 
 
-CHECKS: Mapping[str, Callable[[Context, Incident, str, str], None]] = {
-    "params.patch.yaml": _params, "pack.slice.yaml": _slice, "fixtures.yaml": _fixtures, "alerts.yaml": _alerts,
-    "runbook.md": _runbook,
+CHECKS: Mapping[str, Callable[[Context, OfFamily, str, str], None]] = {
+    "params.patch.yaml": _params, "pack.slice.yaml": _slice, "pack.yaml": _new_card, "fixtures.yaml": _fixtures,
+    "alerts.yaml": _alerts, "runbook.md": _runbook,
 }  # fmt: skip

@@ -33,7 +33,7 @@ _CAUSES = {
     "none": "Nothing points at a change.",
     "population": "The population changed: what could be checked of our own is as it was, traffic is not.",
     "pipeline": "The pipeline changed: something of our own is not as it was promised.",
-    "bundle": "The stable bundle's answers changed; traffic, and what could be checked of our own, did not.",
+    "bundle": "The answers of the stable bundle changed; traffic, and what could be checked of our own, did not.",
 }
 _CHECKS = {True: ("as promised", "pass"), False: ("differs", "fail"), None: ("cannot be seen", "none")}
 _CHARTS = 6
@@ -133,9 +133,21 @@ def markdown(evaluation: DriftEvaluation) -> str:
         lines += [
             f"| {_cell(row.says)} | {_cell(row.slice)} | {row.since} | {row.change} | {row.interval} |" for row in rows
         ]
+    lines += _decided(evaluation)
     if evaluation.quality:
         lines += ["", quality_in_words(evaluation.quality, evaluation.task)]
     return "\n".join([*lines, "", _watched(evaluation), ""])
+
+
+def _decided(evaluation: DriftEvaluation) -> list[str]:
+    """The rollback and the files that are ready, as lines of Markdown."""
+    lines = []
+    if back := evaluation.rollback:
+        said = "it is started" if back.starts else "not started by itself: " + plain("; ".join(back.refusals))
+        lines += ["", f"Rollback to {plain(back.version) or 'nothing'}, signed by {plain(back.key)}: {_cell(said)}"]
+    if evaluation.changes:
+        lines += ["", *(f"- ready: change/{plain(one.name)}, for {plain(one.place)}" for one in evaluation.changes)]
+    return lines
 
 
 def quality_in_words(quality: QualityEstimate, task: Task) -> str:

@@ -93,6 +93,11 @@ def test_a_quiet_month_asks_for_nothing_but_what_the_packs_lack(
     assert {check.same for check in found.checks} == {True}
     assert found.outcome == "propose_pack"  # a fifth of traffic is longer than all that the pack has
     assert any("language=cy" in text for text in found.coverage.proposals)
+    folder = drift.page_path(world.context, FAMILY).parent / "change"
+    assert [one.name for one in found.changes] == sorted(path.name for path in folder.iterdir())
+    assert "language=cy" in (folder / "fixtures.yaml").read_text()
+    event = world.context.ledger(FAMILY).events()[-1]
+    assert {event.outputs[f"drift_change.{one.name}"] for one in found.changes} == {one.change for one in found.changes}
     assert found.quality is not None
     assert found.quality.lower < found.quality.estimate < found.quality.upper
 

@@ -16,6 +16,7 @@ from contracts.drift import (
     PipelineCheck,
     Point,
     QualityEstimate,
+    ReadyFile,
     ScoredAgain,
     TakeBack,
     Uncovered,
@@ -119,6 +120,10 @@ def firmware() -> DriftEvaluation:
             "coverage": PackCoverage(mixes=mixes, uncovered=(lacking,), unseen=("device", "tenant"), proposals=(text,)),
             "quality": QualityEstimate(estimate=0.871, lower=0.82, upper=0.91, change=-0.043, change_lower=-0.061,
                                        change_upper=-0.02, unsupported=0.03, requests=21_077),
+            "changes": (
+                ReadyFile(name="fixtures.yaml", place="the eval pack that is to have them", change="f" * 64),
+                ReadyFile(name="pack.slice.yaml", place="pack.yaml of the first eval pack", change="e" * 64),
+            ),
             "expectations": (Expectation(expectation="expect_column_values_to_be_between", column="clipped", rows=3),),
             "commands": ("soundcheck incident open asr-commands --since 24h", "soundcheck status asr-commands"),
         }
@@ -174,6 +179,12 @@ def own_doing() -> DriftEvaluation:
     )  # fmt: skip
 
 
+def started() -> DriftEvaluation:
+    """The same where params.yaml lets drift act."""
+    back = TakeBack(target="a" * 64, version="v1", key="drift-watch", refusals=())
+    return own_doing().model_copy(update={"rollback": back})
+
+
 def hostile() -> DriftEvaluation:
     """Names and reasons that try to become markup."""
     found = moved("snr", HOSTILE, f"device={HOSTILE}", 22.4, 14.1, "dB")
@@ -185,4 +196,5 @@ def hostile() -> DriftEvaluation:
 EXAMPLES: dict[str, Callable[[], DriftEvaluation]] = {
     "quiet": quiet, "firmware": firmware, "young": young, "environment": environment,
     "own doing": own_doing,
+    "started": started,
 }  # fmt: skip

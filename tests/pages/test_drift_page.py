@@ -30,7 +30,7 @@ def text_of(page: str) -> str:
             "firmware",
             ("page somebody", "The population changed", "headset", "22.40 dB \u2192 14.10 dB", "8.3% of traffic",
              "expect_column_values_to_be_between", "No pack has the labels device, tenant", "soundcheck incident open",
-             "cannot be seen", "\u22124.3 points"),
+             "cannot be seen", "\u22124.3 points", "fixtures.yaml is ready; it belongs into the eval pack"),
         ),
         (
             "environment",
@@ -38,6 +38,12 @@ def text_of(page: str) -> str:
              "not measured", "paragraph 21.0% 26.0% +5.0 [+3.0, +7.0] points", "unknown",
              "the release has no calibration, since its model gives no confidence"),
         ),
+        (
+            "own doing",
+            ("rollback recommended", "The answers of the stable bundle changed", "not started by itself It would go to v1",
+             "Against it: T1: params.yaml says `rollback: recommend`"),
+        ),
+        ("started", ("started Prefect's rollback deployment takes the family back to v1", "signed by drift-watch")),
         ("young", ("too early to say", "1 of 28 reference windows so far", "unknown no window is over since")),
     ],
 )  # fmt: skip
@@ -78,13 +84,25 @@ def test_every_outcome_has_a_word(outcome: str) -> None:
     assert markdown(evaluation).startswith(f"**{word}**")
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("own doing", "Rollback to v1, signed by drift-watch: not started by itself: T1: params.yaml says"),
+        ("started", "Rollback to v1, signed by drift-watch: it is started"),
+        ("firmware", "- ready: change/pack.slice.yaml, for pack.yaml of the first eval pack"),
+    ],
+)
+def test_markdown_says_what_was_decided(name: str, line: str) -> None:
+    assert any(one.startswith(line) for one in markdown(examples.EXAMPLES[name]()).splitlines())
+
+
 def test_markdown_has_a_row_a_finding() -> None:
     lines = markdown(examples.firmware()).splitlines()
     assert sum(line.startswith("| ") for line in lines) == 1 + len(examples.firmware().moved)
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (1280, "dark"), (390, "light")])
-@pytest.mark.parametrize("name", ["firmware", "young", "environment"])
+@pytest.mark.parametrize("name", ["firmware", "young", "environment", "own doing"])
 def test_nobody_would_complain(browser: Browser, tmp_path: Path, name: str, width: int, theme: Theme) -> None:
     with shown(browser, tmp_path, lambda name: render(examples.EXAMPLES[name]()))(name, width, theme) as page:
         assert complaints(page) == {}
