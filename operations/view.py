@@ -36,6 +36,7 @@ from operations.restore import mirror_differences
 from operations.rollback_packet import packet_of
 from pages.view import HistoryRow, Outcome, ReleaseView, StatusView
 from registry.documents import get_document
+from registry.release_state import ReleaseState
 
 Found = TypeVar("Found", bound=Document)
 
@@ -55,8 +56,8 @@ def release_view(context: Context, family: str, release: str, links: dict[str, s
     approvals = [event for event in events if event.step == "approve"]
     bundle = done["package"].outputs["bundle"] if "package" in done else None
     evidence = document(Evidence, "request_approval", "evidence")
-    stable = done["score"].inputs.get("stable") if "score" in done else None
     state = context.ledger(family).state()
+    stable = done["score"].inputs.get("stable") if "score" in done else _stable_before(state, events[0])
     outcome, stopped_at = _outcome(events, done, approvals)
     manifest = get_document(context.store, BundleManifest, bundle) if bundle else None
     return ReleaseView(
@@ -93,6 +94,12 @@ def release_view(context: Context, family: str, release: str, links: dict[str, s
         rollback_packet=packet_of(context, manifest, done["package"]) if manifest else None,
         new_bytes=_new_bytes(done["capture"], done["package"]) if "package" in done else None,
     )
+
+
+def _stable_before(state: ReleaseState, first: LedgerEvent) -> Digest | None:
+    """What was stable when a release began that was stopped before it was compared with anything."""
+    earlier = [move.bundle for move in state.history if move.sequence < first.sequence]
+    return earlier[-1] if earlier else None
 
 
 def _migration(context: Context, events: tuple[LedgerEvent, ...]) -> MigrationReport | None:
