@@ -30,7 +30,8 @@ def canary(family: Family, release: str = "", shadow_only: bool = False) -> Any:
     """Watch the canary of a release to its end; without a release, the one that was interrupted.
 
     With `shadow_only` it ends before the first user is exposed. The digest of the canary's report; a canary that does
-    not hold fails the flow with what stopped it.
+    not hold fails the flow with what stopped it. One that holds and has no release beside it is looked at until a
+    release asks for its approval.
     """
     context, name = observed_context(), Family(family).value
     alone = flow_run.parent_flow_run_id is None
@@ -38,7 +39,11 @@ def canary(family: Family, release: str = "", shadow_only: bool = False) -> Any:
         with exclusive(context, name) if alone else nullcontext():
             if alone:
                 bury_dead_runs(name, flow_run.id)
-            return _run(context, name, release or running(context, name), shadow_only)
+            wanted = release or running(context, name)
+            report = _run(context, name, wanted, shadow_only)
+        if alone and not shadow_only:
+            tasks.kept(context, find(context, name, wanted))
+        return report
     except SoundcheckError as error:
         return Failed(message=error.what, data=error)
 

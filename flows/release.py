@@ -6,6 +6,7 @@ goes on where it stopped when it is run again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from prefect import flow
@@ -26,6 +27,7 @@ from operations.gate import Stopped
 from operations.release import already_released, exclusive, finish
 from registry.documents import get_document
 from tasks import approve
+from tasks.canary import held
 from tasks.capture import capture
 from tasks.gate import gate
 from tasks.migrate import migrate
@@ -74,19 +76,24 @@ def _run(context: Context, family: str, candidate: str) -> tuple[Digest, str]:
             shadowed = cast(Digest, canary(family=Family(family), release=identity, shadow_only=True))
             _approved(context, family, captured, {**steps, "canary_report": shadowed})
         watched = cast(Digest, canary(family=Family(family), release=identity))
-        evidence = _approved(context, family, captured, {**steps, "canary_report": watched})
-        require_routed(context, found)
-        promote(context, family, captured, evidence)
+        with held(context, find(context, family, identity)) as check:  # it has traffic while people are asked
+            evidence = _approved(context, family, captured, {**steps, "canary_report": watched}, check)
+            require_routed(context, found)
+            promote(context, family, captured, evidence)
     finally:
         finish(context, family, identity, {})
     version = context.ledger(family).state().releases[identity].version
     return identity, f"{family} {version} is stable"
 
 
-def _approved(context: Context, family: str, captured: dict[str, Digest], steps: dict[str, Digest]) -> Digest:
-    """The digest of evidence that people said yes to; they are asked once."""
+def _approved(
+    context: Context, family: str, captured: dict[str, Digest], steps: dict[str, Digest],
+    check: Callable[[], None] = lambda: None,
+) -> Digest:  # fmt: skip
+    """The digest of evidence that people said yes to, while `check` has nothing against it; they are asked once."""
     identity = captured["release"]
     version = context.ledger(family).state().releases[identity].version
     evidence: Digest = approve.request(context, family, captured, steps, version)
-    approve.wait(context, get_document(context.store, FamilyPolicy, captured["policy"]), identity, evidence)
+    policy = get_document(context.store, FamilyPolicy, captured["policy"])
+    approve.wait(context, policy, identity, evidence, check)
     return evidence

@@ -5,7 +5,8 @@ Invariants: an approval counts for the evidence digest it names and for no other
 evidence; an unsigned decision counts only where the policy says `mode: ui`; approvals suffice only when every high-risk
 slice was reviewed by somebody who says yes (R4.6) and every waiver that the gates relied on still holds (R4.2); a
 decision whose bytes are lost or damaged may be a no, so nothing is promoted beside it; whether an answer was in time is
-told by when it was recorded, never by what the approver's document says (faults 36, 64).
+told by when it was recorded, never by what the approver's document says (faults 36, 64); evidence whose canary was
+stopped while people were asked (canary_held.py) is not approved.
 """
 
 from __future__ import annotations
@@ -80,9 +81,12 @@ def record(
 ) -> Digest:
     """Write a decision into the ledger; signed by the named key, else unsigned, as the form gives it.
 
-    Refused where a signed yes leaves a high-risk slice that nobody has reviewed (R4.6); the form asks again instead.
+    Refused where a signed yes leaves a high-risk slice that nobody has reviewed (R4.6); the form asks again instead. So
+    is a yes to a canary that was stopped since.
     """
     release = _release_of(context, family, evidence_digest)
+    if decision == "promote":
+        _refuse_stopped(context, family, evidence_digest)
     if key_name and decision == "promote":
         policy = get_document(context.store, Evidence, evidence_digest).policy
         given = decisions(context, get_document(context.store, FamilyPolicy, policy), evidence_digest)
@@ -250,6 +254,7 @@ def _stopped(
 
 def require_approval(context: Context, policy: FamilyPolicy, evidence_digest: Digest) -> list[str]:
     """Names of those who said yes; Refused when that is not enough, or too late (R8.1)."""
+    _refuse_stopped(context, policy.family, evidence_digest)
     decision = outcome(context, policy, evidence_digest)
     found = _decisions(context, policy, evidence_digest).given
     given = [one for one in found if one.approval.decision == "promote"]
@@ -266,6 +271,31 @@ def require_approval(context: Context, policy: FamilyPolicy, evidence_digest: Di
     _refuse_lapsed_waivers(context, policy.family, evidence_digest)
     _refuse_late(context, policy, given[-1].event)
     return sorted({one.approval.approver for one in given})
+
+
+def _refuse_stopped(context: Context, family: str, evidence_digest: Digest) -> None:
+    stop = _stop_since(context.ledger(family).events(), evidence_digest)
+    if stop is not None:
+        reasons = stop.data["reasons"]
+        assert isinstance(reasons, list)
+        raise Refused(
+            "the canary was stopped while its approval was awaited",
+            where=f"{family}, evidence {short(evidence_digest)}",
+            got="; ".join(map(str, reasons)),
+            expected="a canary that holds until it is promoted",
+            next_step="read the canary's evidence in the release report; release another candidate",
+        )
+
+
+def _stop_since(events: Sequence[LedgerEvent], evidence_digest: Digest) -> LedgerEvent | None:
+    """The event by which the canary of this evidence was stopped after people were asked about it."""
+    asked: LedgerEvent | None = None
+    for event in events:
+        if event.step == "request_approval" and event.outputs.get("evidence") == evidence_digest:
+            asked = event
+        elif asked and event.release == asked.release and event.step == "canary" and event.outcome == "complete":
+            return event if event.data["decision"] != "promote" else None
+    return None
 
 
 def _refuse_late(context: Context, policy: FamilyPolicy, decided: LedgerEvent) -> None:
@@ -352,11 +382,12 @@ def _release_of(context: Context, family: str, evidence_digest: Digest) -> str:
 
 
 def waiting_evidence(context: Context, family: str) -> Digest | None:
-    """The newest evidence nobody has decided about, None when nothing waits."""
+    """The newest evidence that nobody has decided about and whose canary holds, None when nothing waits."""
     asked: Digest | None = None
-    for event in context.ledger(family).events():
+    events = context.ledger(family).events()
+    for event in events:
         if event.step == "request_approval":
             asked = event.outputs["evidence"]
         elif event.step in ("approve", "promote") and event.inputs.get("evidence") == asked:
             asked = None
-    return asked
+    return asked if asked and _stop_since(events, asked) is None else None

@@ -2,7 +2,7 @@
 
 Boundary: the step as its parts, each of which can be run again: find the canary, run a stage, conclude. What a stage is
 made of: canary_route.py (where traffic goes), canary_watch.py (looks), canary_rows.py (what is compared),
-canary_judge.py, canary_looks.py.
+canary_judge.py, canary_looks.py; what follows its pass: canary_held.py.
 Invariants: every stage has a stop condition and a deadline (R7.1); a stage that is decided is in the ledger before
 anything is done about it, and is not run again; one that was interrupted goes on where it is (fault 45); after anything
 but `promote` the route table has no canary, and its family is as it was before.
@@ -169,13 +169,13 @@ def run_stage(context: Context, canary: Canary, stage: Stage, tell: Tell = lambd
 
     Raises DependencyFailed where the store is away when the pointer or the ledger is needed: run it again.
     """
-    known = _decided(context, canary)
+    known = decided(context, canary)
     earlier = known.stages if known else ()
     if any(result.stage == stage for result in earlier):
-        (digest,) = put(context, _report(canary, earlier))
+        (digest,) = put(context, report_of(canary, earlier))
         return digest
     result, close = _watch(context, canary, stage, earlier, tell)
-    (digest,) = put(context, _report(canary, (*earlier, result)))
+    (digest,) = put(context, report_of(canary, (*earlier, result)))
     if result.decision != "hold":
         facts: dict[str, JsonValue] = {"stage": stage, "decision": result.decision}
         canary.append(context, STAGE, "complete", {"canary_report": digest}, facts | ({"close": True} if close else {}))
@@ -197,8 +197,6 @@ def conclude(context: Context, canary: Canary, report: Digest) -> dict[str, Dige
         said = get_document(context.store, CanaryReport, report)
         facts: dict[str, JsonValue] = {"decision": said.decision, "verdict": said.verdict.value.value}
         if said.decision != "promote":
-            close = any(event.data.get("close") for event in canary.events(context, STAGE))
-            withdraw(context, canary.family, f"canary: {said.decision}", release=canary.release, close=close)
             facts["reasons"] = list(said.verdict.reasons[:5])
         return {"canary_report": report}, facts
 
@@ -213,14 +211,22 @@ def conclude(context: Context, canary: Canary, report: Digest) -> dict[str, Dige
     )
     settled = get_document(context.store, CanaryReport, outputs["canary_report"])
     if settled.decision != "promote":
-        raise Stopped(
-            "canary", settled.verdict, family=canary.family, version=canary.version, release=canary.release,
-            next_step=_NEXT[settled.decision],
-        )  # fmt: skip
+        raise stopped(context, canary, settled)
     return outputs
 
 
-def _decided(context: Context, canary: Canary) -> CanaryReport | None:
+def stopped(context: Context, canary: Canary, settled: CanaryReport) -> Stopped:
+    """Take a canary whose end is in the ledger off the route table; what stopped it."""
+    ended = (event for step in (STAGE, "canary") for event in canary.events(context, step))
+    close = any(event.data.get("close") for event in ended)
+    withdraw(context, canary.family, f"canary: {settled.decision}", release=canary.release, close=close)
+    return Stopped(
+        "canary", settled.verdict, family=canary.family, version=canary.version, release=canary.release,
+        next_step=_NEXT[settled.decision],
+    )  # fmt: skip
+
+
+def decided(context: Context, canary: Canary) -> CanaryReport | None:
     """The report of the stages that are decided, None before the first."""
     done = [event for event in canary.events(context, STAGE) if event.outcome == "complete"]
     return get_document(context.store, CanaryReport, done[-1].outputs["canary_report"]) if done else None
@@ -236,16 +242,16 @@ def _watch(
     while True:
         seen = watch.until_decided()
         if seen.decision == "partial_rollback" and may_go_on(canary, seen, routed_back(context, canary)):
-            partial = _result(context, canary, stage, began, watch, seen)
-            (report,) = put(context, _report(canary, (*earlier, partial)))
+            partial = result_of(context, canary, stage, began, watch, seen)
+            (report,) = put(context, report_of(canary, (*earlier, partial)))
             route_back(context, canary, stage, seen.slices, report)
             continue
         if seen.decision == "partial_rollback":
             seen = seen._replace(decision="rollback")
-        return _result(context, canary, stage, began, watch, seen), seen.close
+        return result_of(context, canary, stage, began, watch, seen), seen.close
 
 
-def _result(context: Context, canary: Canary, stage: Stage, began: Began, watch: Watch, seen: Seen) -> StageResult:
+def result_of(context: Context, canary: Canary, stage: Stage, began: Began, watch: Watch, seen: Seen) -> StageResult:
     """A stage as it ended, with what was routed back in it (R7.4)."""
     back = _routed_in(context, canary, stage)
     decision: CanaryDecision = "partial_rollback" if back and seen.decision == "promote" else seen.decision
@@ -278,7 +284,8 @@ def _held(result: StageResult) -> bool:
     return result.decision in ("promote", "partial_rollback")
 
 
-def _report(canary: Canary, stages: tuple[StageResult, ...]) -> CanaryReport:
+def report_of(canary: Canary, stages: tuple[StageResult, ...]) -> CanaryReport:
+    """The report of these stages, and what they led to."""
     partial = [stage for stage in stages if stage.decision == "partial_rollback"]
     last = stages[-1]
     decision: CanaryDecision = "partial_rollback" if partial and _held(last) else last.decision

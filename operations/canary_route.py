@@ -88,6 +88,11 @@ def enter(context: Context, canary: Canary, stage: Stage) -> Began:
         canary.append(context, STAGE, "start", {}, {"stage": stage, "route_version": version})
         move(context, canary.family, seen, reason=f"canary: {stage}", stable=canary.stable, canary=canary.route(stage))
         follow(context, canary.family)
+    return began(context, canary)
+
+
+def began(context: Context, canary: Canary) -> Began:
+    """When the newest stage of this canary began."""
     start = [event for event in canary.events(context, STAGE) if event.outcome == "start"][-1]
     return Began(start.at, int(str(start.data["route_version"])))
 

@@ -1,9 +1,11 @@
-"""One stage of a canary, watched: look after look until there is a decision.
+"""One stage of a canary, watched: look after look until there is a decision; and on, while its approval is awaited.
 
 Boundary: reads telemetry, the pointer and what gateways say of their workers; moves the pointer for failing slices.
 Invariants: every look ends: a judge that crashes, telemetry that cannot be read, a store or gateway that is away are
 missing evidence, which never passes (R7.3); what must end at once does not wait for the judge (R7.6); the deadline
-counts from the stage's first move, whatever was restarted since (R7.1, fault 45).
+counts from the stage's first move, whatever was restarted since (R7.1, fault 45). A stage that held is looked at by the
+same judge over the same sessions and more, with the stage's own alpha: e-processes hold at any time, so that these
+looks spend nothing (U6).
 """
 
 from __future__ import annotations
@@ -41,6 +43,8 @@ FOLLOW_S = 120.0
 """Seconds that a gateway may take to serve a stage."""
 OF_COPIES = frozenset({"audio_s", "cost_usd", "infer_ms", "latency_ms", "queue_ms", "requests"})
 """Columns that are measured of a shadow copy too."""
+HELD_S = 365 * 86_400.0
+"""The deadline of a stage that held lies so far beyond it: how long people may take is `approvals.timeout_s`."""
 STATUS_S = 2.0
 """Seconds that a gateway may take to say how its workers are."""
 
@@ -66,16 +70,23 @@ class Watch:
     Args:
         began: when the stage began, and at which version.
         tell: shown what is known, after each look.
+        held: the stage was decided, its canary waits for approval.
     """
 
-    def __init__(self, context: Context, canary: Canary, stage: Stage, began: Began, tell: Tell) -> None:
+    def __init__(
+        self, context: Context, canary: Canary, stage: Stage, began: Began, tell: Tell, *, held: bool = False
+    ) -> None:
         self._context, self._canary, self._stage, self._began = context, canary, stage, began
         self._tell = tell
         self._route = canary.route(stage)
-        self._plan = plan_of(canary.policy.canary, stage)
+        self._held = held
+        plan = plan_of(canary.policy.canary, stage)
+        self._deadline_s = plan.deadline_s + (canary.policy.approvals.timeout_s if held else 0.0)
+        self._plan = plan.model_copy(update={"deadline_s": plan.deadline_s + HELD_S}) if held else plan
         self._judge = Judge(judge)
         self._looks = Looks(_looked(context, canary, stage, began))
         self._table: RouteTable | None = None
+        self._off = False
         self._had_rows = False
         self._earlier = _attempts(context, canary, stage)
 
@@ -93,6 +104,26 @@ class Watch:
                 return seen
             time.sleep(LOOK_S)
 
+    def until_harm(self, over: Callable[[], bool]) -> Seen | None:
+        """Look on at a stage that held, until there is harm, or nobody can judge it; None where it is over before.
+
+        What is stale, or no longer settled, stops nobody: people are asked already, and their answer is awaited.
+        """
+        judged_s = self._context.now().timestamp()
+        while not over():
+            seen = self._look()
+            if self._off:
+                return None
+            self._show(seen)
+            if seen.decision in ("rollback", "partial_rollback"):
+                return seen._replace(decision="rollback")
+            now_s = self._context.now().timestamp()
+            judged_s = now_s if seen.evidence else judged_s
+            if now_s - judged_s > FOLLOW_S:
+                return Seen("rollback", (f"nobody could judge the canary for {FOLLOW_S:g} s", *seen.reasons))
+            time.sleep(LOOK_S)
+        return None
+
     @property
     def _started_s(self) -> float:
         return datetime.fromisoformat(self._began.at).timestamp()
@@ -101,6 +132,7 @@ class Watch:
         now_s = self._context.now().timestamp()
         late = now_s - self._started_s >= self._plan.deadline_s
         if reason := self._taken_off():
+            self._off = True
             return Seen("hold", (reason,))
         if deaths := worker_deaths(self._context, self._canary.family, self._canary.bundle):
             return Seen("rollback", (f"workers of the canary died {deaths} times, as gateways say",))
@@ -186,17 +218,23 @@ class Watch:
         progress = CanaryProgress(
             family=canary.family, release=canary.release, version=canary.version, bundle=canary.bundle,
             stable=canary.stable, stage=self._stage, stages=canary.stages, weight=self._route.weight,
-            started_at=self._began.at, looked_at=self._context.timestamp(), deadline_s=self._plan.deadline_s,
+            started_at=self._began.at, looked_at=self._context.timestamp(), deadline_s=self._deadline_s,
             alpha=alpha, decision=seen.decision, reasons=seen.reasons, evidence=seen.evidence, looks=self.looks,
         )  # fmt: skip
         write(self._context.home, progress)
+        self._tell(progress)
+        if not self._held:
+            self._say_progress(seen)
+
+    def _say_progress(self, seen: Seen) -> None:
+        """In a terminal: how far the slowest pair has come."""
+        canary, alpha = self._canary, self._plan.alpha
         last = self._stage == canary.stages[-1]
         asked = [row for row in seen.evidence if last or row.slice == "overall"]  # what must be settled to go on
         pair, share = slowest(asked, alpha)
         done = 100 if seen.decision == "promote" else int(100 * share)
         slow = f": {pair.slice} {pair.metric}" if pair and done < 100 else ""
         self._context.progress(f"canary {self._stage}, % of evidence{slow}", done, 100)
-        self._tell(progress)
 
 
 def may_go_on(canary: Canary, seen: Seen, back: tuple[str, ...]) -> bool:

@@ -7,6 +7,7 @@ that `soundcheck approve` wrote meanwhile counts before what the form says.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from prefect.exceptions import FlowPauseTimeout
@@ -59,17 +60,21 @@ def record(context: Context, family: str, evidence: Digest, answer: dict[str, An
     )  # fmt: skip
 
 
-def wait(context: Context, policy: FamilyPolicy, release: str, evidence: Digest) -> None:
+def wait(
+    context: Context, policy: FamilyPolicy, release: str, evidence: Digest, check: Callable[[], None] = lambda: None
+) -> None:
     """Pause the flow run until the decisions suffice; called from the flow, because only a flow can pause.
 
-    Raises Stopped when the evidence is rejected.
+    Raises Stopped when the evidence is rejected, and what `check` raises: it is asked before anything is decided.
     """
     asked = 0
+    check()
     while (decision := operation.outcome(context, policy, evidence)) != "promote":
         if decision == "reject":
             raise operation.rejection(context, policy, release, evidence)
         known = len(operation.decisions(context, policy, evidence))
         answer = _ask(context, policy, release, evidence, asked)
+        check()
         asked += 1
         if answer and len(operation.decisions(context, policy, evidence)) == known:
             record(context, policy.family, evidence, answer)

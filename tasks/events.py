@@ -17,7 +17,7 @@ from operations.burning import Burning
 CANARY_LOOK = "soundcheck.canary.look"
 """Somebody watches the family's canary."""
 CANARY_SETTLED = "soundcheck.canary.settled"
-"""Nobody has to watch it any more: it was taken off, or held and waits for approval."""
+"""Nobody has to watch it any more: it was promoted or taken off, or it is a shadow that waits for approval."""
 BUDGET = "soundcheck.budget."
 """An error budget burns too fast; `page` or `ticket` follows, as serving/objectives.py says."""
 DRIFT = "soundcheck.drift."

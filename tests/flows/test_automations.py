@@ -213,8 +213,8 @@ STOP = Stopped("canary", WORSE, family=FAMILY, version="v2", release="r", next_s
 
 @pytest.mark.parametrize(
     ("ends", "told_so"),
-    [(None, [events.CANARY_SETTLED]), (STOP, [events.CANARY_SETTLED]), (DependencyFailed("the store is away"), [])],
-    ids=["promoted", "taken off", "the store is away: it may still have traffic"],
+    [(None, []), (STOP, [events.CANARY_SETTLED]), (DependencyFailed("the store is away"), [])],
+    ids=["held, it has traffic", "taken off", "the store is away: it may still have traffic"],
 )
 def test_a_canary_is_settled_once_it_needs_no_watch(
     monkeypatch: pytest.MonkeyPatch, names: Callable[[], list[str]], ends: Exception | None, told_so: list[str]

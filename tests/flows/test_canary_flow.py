@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,10 +30,18 @@ def wired(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     for name in ("register", "score", "gate", "package", "stage", "migrate", "require_routed"):
         does(name, {})
+
+    @contextmanager
+    def held(*_: Any) -> Iterator[str]:
+        done.append("held")
+        yield "check"
+        done.append("over")
+
+    monkeypatch.setattr(release_flow, "held", held)
     does("capture", {"release": RELEASE, "policy": "p"})
     does("canary", lambda **kwargs: "shadowed" if kwargs.get("shadow_only") else "watched")
     does("promote", lambda *args: done.append(args[-1]))
-    does("_approved", lambda *args: f"evidence of {args[-1]['canary_report']}")
+    does("_approved", lambda *args: f"evidence of {args[3]['canary_report']}")
     monkeypatch.setattr(release_flow, "already_released", lambda *_: False)
     monkeypatch.setattr(release_flow, "find", lambda *_: None)
     monkeypatch.setattr(release_flow, "finish", lambda *_: done.append("report"))
@@ -50,7 +60,9 @@ def test_high_risk_is_approved_before_the_cohort_and_again_before_promotion(
     monkeypatch.setattr(release_flow, "must_be_approved_first", lambda _: risky)
     assert release_flow._run(CONTEXT, FAMILY, "v2") == (RELEASE, f"{FAMILY} v2 is stable")
     first = [("canary", True), "_approved"] if risky else []
-    last = [("canary", None), "_approved", "require_routed", "promote", "evidence of watched", "report"]
+    last = [
+        ("canary", None), "held", "_approved", "require_routed", "promote", "evidence of watched", "over", "report",
+    ]  # fmt: skip
     assert wired == ["capture", "register", "score", "gate", "package", "stage", "migrate", *first, *last]
 
 
