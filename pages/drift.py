@@ -81,6 +81,7 @@ class Chart(NamedTuple):
     """A finding drawn: its windows beside what the season lets expect, and its two distributions."""
 
     title: str
+    y_unit: str
     across: Axis
     up: Axis
     value: str
@@ -216,7 +217,7 @@ def _told(scores: Sequence[ScoredAgain]) -> list[ScoredAgain]:
 def _score_rows(scores: Sequence[ScoredAgain]) -> tuple[ScoreRow, ...]:
     return tuple(
         ScoreRow(
-            says=(how := metric_scale(one.metric)).label,
+            says=(how := _exact(metric_scale(one.metric))).label,
             pack=plain(one.pack),
             slice="whole pack" if one.slice == "overall" else slice_name(one.slice),
             released=how.value(one.released.rate),
@@ -227,6 +228,11 @@ def _score_rows(scores: Sequence[ScoredAgain]) -> tuple[ScoreRow, ...]:
         )
         for one in _told(scores)
     )  # fmt: skip
+
+
+def _exact(how: Scale) -> Scale:
+    """With the decimals that a small change of the environment needs."""
+    return how._replace(decimals=max(how.decimals, 2))
 
 
 def _day(seconds: float) -> str:
@@ -242,6 +248,7 @@ def _chart(one: Moved) -> Chart:
     up, base = _range([value for point in one.series for value in (point.value, point.expected)], scale)
     return Chart(
         title=f"{plain(one.says)}, {'all traffic' if one.slice == 'overall' else slice_name(one.slice)}",
+        y_unit=scale.unit.strip() or one.unit,
         across=across,
         up=up,
         value=_path((across.at((point.at_s - first) / 86_400), up.up(point.value - base)) for point in one.series),

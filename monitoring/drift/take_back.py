@@ -59,7 +59,7 @@ def refusals(evaluation: DriftEvaluation, standing: Standing, settings: DriftSet
     unseen = [check.name for check in evaluation.checks if check.same is None]
     hours = None if standing.since_rollback_s is None else standing.since_rollback_s / 3600
     against = (
-        (settings.rollback != "start", "T1: params.yaml says `rollback: recommend`"),
+        (settings.rollback != "start", "T1: params.yaml says rollback: recommend"),
         (evaluation.outcome != "recommend_rollback" or evaluation.cause != "bundle",
          f"T2: the evaluation asks for {evaluation.outcome}, the change is of: {evaluation.cause}"),
         (bool(unseen), f"T3: could not be checked: {', '.join(unseen)}"),

@@ -66,7 +66,7 @@ def test_nothing_stands_against_it() -> None:
 
 
 def test_by_default_a_person_decides() -> None:
-    assert refusals(evaluation(), CLEAR, DriftSettings()) == ("T1: params.yaml says `rollback: recommend`",)
+    assert refusals(evaluation(), CLEAR, DriftSettings()) == ("T1: params.yaml says rollback: recommend",)
 
 
 @pytest.mark.parametrize(("hours", "may"), [(23.9, False), (24.0, True), (24.1, True)])

@@ -123,7 +123,7 @@ def _a_day_later(world: World) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[World], None], str]] = {
-    "the policy recommends": (_recommend_only, "T1: params.yaml says `rollback: recommend`"),
+    "the policy recommends": (_recommend_only, "T1: params.yaml says rollback: recommend"),
     "a canary runs": (_canary, "T5: a canary has traffic"),
     "a move is under way": (_an_interrupted_move, "T5: a promotion or rollback is under way"),
     "a person routed slices": (_slices, "T6: slices are routed by hand: 1"),

@@ -47,8 +47,8 @@ def moved(
     spread = abs(now - before) / 6
     season = [spread * (day % 7 >= 5) for day in range(DAYS)]
     series = tuple(
-        Point(at_s=START_S + day * DAY_S, value=(now if day >= DAYS - 5 else before) + season[day]
-              + spread * float(generator.standard_normal()), expected=before + season[day])
+        Point(at_s=START_S + day * DAY_S, expected=before + season[day], value=max(
+            (now if day >= DAYS - 5 else before) + season[day] + spread * float(generator.standard_normal()), 0.0))
         for day in range(DAYS)
     )  # fmt: skip
     edges = tuple(float(edge) for edge in range(-10, 65, 5))
@@ -173,7 +173,7 @@ def own_doing() -> DriftEvaluation:
             "moved": (worse,), "cause": "bundle", "outcome": "recommend_rollback", "checks": checks,
             "verdict": Verdict(value=Value.FAIL, reasons=(said,)),
             "rollback": TakeBack(target="a" * 64, version="v1", key="drift-watch",
-                                 refusals=("T1: params.yaml says `rollback: recommend`",)),
+                                 refusals=("T1: params.yaml says rollback: recommend",)),
             "commands": ("soundcheck rollback asr-commands --key KEY --reason TEXT", "soundcheck status asr-commands"),
         }
     )  # fmt: skip

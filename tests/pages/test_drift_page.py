@@ -35,15 +35,15 @@ def text_of(page: str) -> str:
         (
             "environment",
             ("The pipeline changed", "MOS (predicted)", "3.10 2.70", "\u22120.40 [\u22120.42, \u22120.38]", "differs",
-             "not measured", "paragraph 21.0% 26.0% +5.0 [+3.0, +7.0] points", "unknown",
+             "not measured", "paragraph 21.00% 26.00% +5.00 [+3.00, +7.00] points", "unknown",
              "the release has no calibration, since its model gives no confidence"),
         ),
         (
             "own doing",
-            ("rollback recommended", "The answers of the stable bundle changed", "not started by itself It would go to v1",
-             "Against it: T1: params.yaml says `rollback: recommend`"),
+            ("rollback recommended", "The answers of the stable bundle changed",
+             "not started by itself it would go to v1", "if nothing stood against it: T1: params.yaml says rollback: recommend"),
         ),
-        ("started", ("started Prefect's rollback deployment takes the family back to v1", "signed by drift-watch")),
+        ("started", ("started Prefect's rollback deployment takes the family back to v1", "with the key drift-watch")),
         ("young", ("too early to say", "1 of 28 reference windows so far", "unknown no window is over since")),
     ],
 )  # fmt: skip
