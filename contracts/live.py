@@ -35,6 +35,7 @@ class Window(Part):
     failures: NonNegativeInt
     latency_ms: Quantiles | None
     first_partial_ms: Quantiles | None
+    first_audio_ms: Quantiles | None = None
     queue_ms: Quantiles | None
     partial_words: NonNegativeInt
     unstable_words: NonNegativeInt
@@ -61,6 +62,22 @@ class Burn(Part):
     left: float
     """Share of the budget of the period that is left; below 0: overspent."""
     action: Literal["none", "ticket", "page"]
+
+
+class CountedWindow(Part):
+    """Requests of the last `span_s` seconds that count for an objective, and those of them that are bad."""
+
+    span_s: NonNegativeFloat
+    asked: NonNegativeInt
+    bad: NonNegativeInt
+
+
+class BudgetCounts(Part):
+    """What burn rates are made of, one slice and objective: counts of several gateways can be added."""
+
+    objective: str
+    slice: str
+    windows: tuple[CountedWindow, ...]
 
 
 class Move(Part):
@@ -151,6 +168,8 @@ class LiveFamily(Part):
     now: tuple[Window, ...] = ()
     series: tuple[Window, ...] = ()
     burns: tuple[Burn, ...] = ()
+    counts: tuple[BudgetCounts, ...] = ()
+    """Of every slice, for each window of the alarms and the whole period."""
     history: tuple[Move, ...] = ()
     canary: CanaryProgress | None = None
 

@@ -162,6 +162,7 @@ class Live:
             now=tuple(window for window in windows.now(seen.family) if window.slice in slices),
             series=windows.series(seen.family, step_s=STEP_S, slices=slices),
             burns=burns,
+            counts=windows.counts(seen.family),
             history=moves,
             canary=read_progress(self._progress, seen.family),
         )

@@ -18,15 +18,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from contracts.digest import Digest
-from contracts.live import Burn, Window
+from contracts.live import BudgetCounts, Burn, CountedWindow, Window
 from contracts.reports import Quantiles
-from serving.objectives import ALARMS, FEWEST_BAD, Objective, Objectives, failed, judged
+from serving.objectives import PERIOD_S, SPANS_S, Objective, Objectives, burn, failed, judged
 
 BUCKET_S = 10
 SPAN_S = 1800
 """How long windows are kept, in seconds."""
-PERIOD_S = 6 * 3600
-"""How long the counts of the objectives are kept: the period of the budget that one gateway can speak of."""
 SLICED_BY = ("tenant", "device", "language", "codec")
 OVERALL = "overall"
 ERROR = 0.02
@@ -49,8 +47,6 @@ _EVENTS = {
     "underrun": "underruns",
     "abandonment": "abandonments",
 }
-
-_SPANS = tuple(sorted({PERIOD_S, *(span for alarm in ALARMS for span in (alarm.short_s, alarm.long_s))}))
 
 
 class Sketch:
@@ -98,6 +94,7 @@ _SUMS = (
     "requests", "failures", "partial_words", "unstable_words", "privacy_errors", "cost_usd", "audio_s",
     *_EVENTS.values(),
 )  # fmt: skip
+_SKETCHES = ("latency_ms", "first_partial_ms", "first_audio_ms", "queue_ms")
 
 
 @dataclass(slots=True)
@@ -117,6 +114,7 @@ class Cell:
     abandonments: int = 0
     latency_ms: Sketch = field(default_factory=Sketch)
     first_partial_ms: Sketch = field(default_factory=Sketch)
+    first_audio_ms: Sketch = field(default_factory=Sketch)
     queue_ms: Sketch = field(default_factory=Sketch)
 
     def add(self, row: Mapping[str, Any]) -> None:
@@ -131,16 +129,16 @@ class Cell:
         if row["status"] == 200:
             self.latency_ms.add(row["latency_ms"])
             self.queue_ms.add(row["queue_ms"])
-        if row["first_partial_ms"] is not None:
-            self.first_partial_ms.add(row["first_partial_ms"])
+        for name in ("first_partial_ms", "first_audio_ms"):
+            if row[name] is not None:
+                getattr(self, name).add(row[name])
 
     def merge(self, other: Cell) -> None:
         """Count all of another cell."""
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.latency_ms.merge(other.latency_ms)
-        self.first_partial_ms.merge(other.first_partial_ms)
-        self.queue_ms.merge(other.queue_ms)
+        for name in _SKETCHES:
+            getattr(self, name).merge(getattr(other, name))
 
 
 def slices_of(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -303,8 +301,34 @@ class Windows:
             for (step, place), cell in sorted(merged.items(), key=lambda item: item[0])
         )
 
+    def counts(self, family: str) -> tuple[BudgetCounts, ...]:
+        """What the burn rates of every slice are made of; of `overall` always."""
+        promised = self.objectives(family).budgets()
+        return tuple(
+            BudgetCounts(
+                objective=objective,
+                slice=name,
+                windows=tuple(
+                    CountedWindow(span_s=span_s, asked=asked, bad=bad)
+                    for span_s, (asked, bad) in _counted(spans, objective).items()
+                ),
+            )
+            for name, spans in self._sums(family).items()
+            for objective in promised
+        )
+
     def burns(self, family: str) -> tuple[Burn, ...]:
-        """How fast each budget burns: of `overall` always, of a slice where somebody has to be called."""
+        """How fast each budget burns here: of `overall` always, of a slice where somebody has to be called."""
+        promised = self.objectives(family)
+        burns = [
+            burn(objective, name, _counted(spans, objective), allowed)
+            for name, spans in self._sums(family).items()
+            for objective, allowed in promised.budgets().items()
+        ]
+        return tuple(one for one in burns if one.slice == OVERALL or one.action != "none")
+
+    def _sums(self, family: str) -> dict[str, dict[int, _Counts]]:
+        """The counts of each slice by window in seconds; `overall` first, then by name."""
         with self._lock:
             minute_now = int(self._clock() // 60)
             minutes = [(number, dict(minute)) for number, minute in self._minutes.items()]
@@ -312,48 +336,14 @@ class Windows:
         for number, minute in minutes:
             for (owner, name), counts in minute.items():
                 if owner == family:
-                    for span_s in _SPANS:
+                    for span_s in SPANS_S:
                         if number > minute_now - span_s // 60:
                             sums.setdefault(name, {}).setdefault(span_s, _Counts()).merge(counts)
-        promised = self.objectives(family)
-        burns = [
-            _burn(objective, name, sums[name], allowed)
-            for name in sorted(sums, key=lambda name: (name != OVERALL, name))
-            for objective, allowed in promised.budgets().items()
-        ]
-        return tuple(burn for burn in burns if burn.slice == OVERALL or burn.action != "none")
+        return {name: sums[name] for name in sorted(sums, key=lambda name: (name != OVERALL, name))}
 
 
-def _burn(objective: Objective, name: str, sums: Mapping[int, _Counts], allowed: float) -> Burn:
-    def counted(span_s: int) -> tuple[int, int]:
-        counts = sums.get(span_s, _Counts())
-        return counts.asked[objective], counts.bad[objective]
-
-    _, bad = counted(PERIOD_S)
-    if not allowed:  # one is too many, whatever the rate: the hour only says when to stop calling
-        hour_s = ALARMS[0].long_s
-        _, recent = counted(hour_s)
-        return Burn(
-            objective=objective, slice=name, short_s=hour_s, long_s=hour_s, rate=recent,
-            left=float(-bad) if bad else 1.0, action="page" if recent else "none",
-        )  # fmt: skip
-    found = []
-    for alarm in ALARMS:
-        short = counted(alarm.short_s)
-        rate = min(_rate(short, allowed), _rate(counted(alarm.long_s), allowed))
-        found.append((rate >= alarm.rate and short[1] >= FEWEST_BAD, rate, alarm))
-    # The most urgent alarm that is due, else the one that is nearest to its threshold.
-    nearest = max(found, key=lambda item: item[1] / item[2].rate)
-    due, rate, alarm = next((item for item in found if item[0]), nearest)
-    return Burn(
-        objective=objective, slice=name, short_s=alarm.short_s, long_s=alarm.long_s, rate=rate,
-        left=1 - _rate(counted(PERIOD_S), allowed), action=alarm.action if due else "none",
-    )  # fmt: skip
-
-
-def _rate(counts: tuple[int, int], allowed: float) -> float:
-    asked, bad = counts
-    return bad / asked / allowed if asked else 0.0
+def _counted(spans: Mapping[int, _Counts], objective: Objective) -> dict[int, tuple[int, int]]:
+    return {span_s: (counts.asked[objective], counts.bad[objective]) for span_s, counts in spans.items()}
 
 
 def _window(cell: Cell, place: Place, *, since_s: float, span_s: float) -> Window:
@@ -363,8 +353,6 @@ def _window(cell: Cell, place: Place, *, since_s: float, span_s: float) -> Windo
         bundle=place.bundle,
         arm=place.arm,
         slice=place.slice,
-        latency_ms=cell.latency_ms.quantiles(),
-        first_partial_ms=cell.first_partial_ms.quantiles(),
-        queue_ms=cell.queue_ms.quantiles(),
+        **{name: getattr(cell, name).quantiles() for name in _SKETCHES},
         **{name: getattr(cell, name) for name in _SUMS},
     )

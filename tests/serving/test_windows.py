@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving import windows
-from serving.objectives import Objectives
-from serving.windows import BUCKET_S, ERROR, OVERALL, PERIOD_S, SPAN_S, Sketch, Windows
+from serving.objectives import PERIOD_S, Objectives
+from serving.windows import BUCKET_S, ERROR, OVERALL, SPAN_S, Sketch, Windows
 
 BUNDLE, OTHER = "ab" * 32, "cd" * 32
 FAMILY = "tiny"
@@ -31,8 +31,8 @@ def row(**more: Any) -> dict[str, Any]:
     made = {
         "request_id": "0" * 32, "family": FAMILY, "bundle": BUNDLE, "arm": "stable", "tenant": "none",
         "device": "none", "language": "none", "codec": "none", "status": 200, "latency_ms": 100.0,
-        "first_partial_ms": None, "queue_ms": 1.0, "partial_words": 0, "unstable_words": 0, "privacy_errors": 0,
-        "cost_usd": 0.5, "audio_s": 2.0,
+        "first_partial_ms": None, "first_audio_ms": None, "queue_ms": 1.0, "partial_words": 0, "unstable_words": 0,
+        "privacy_errors": 0, "cost_usd": 0.5, "audio_s": 2.0,
     }  # fmt: skip
     return made | more
 
@@ -230,6 +230,23 @@ def test_a_slice_is_named_only_where_somebody_has_to_be_called() -> None:
         (OVERALL, "privacy", "none"),
         ("device=car", "availability", "page"),
     ]
+
+
+def test_what_burn_rates_are_made_of_is_told_of_every_slice_and_window() -> None:
+    clock = Clock()
+    seen = Windows({FAMILY: Objectives(latency_ms=900)}, clock)
+    minutes(10, good=1, bad=1, device="phone", **SLOW)(seen, clock)
+    minutes(60)(seen, clock)
+    minutes(2, good=3)(seen, clock)
+    counts = {
+        (one.objective, one.slice): {window.span_s: (window.asked, window.bad) for window in one.windows}
+        for one in seen.counts(FAMILY)
+    }
+    assert list(counts) == [
+        (objective, name) for name in (OVERALL, "device=phone") for objective in ("availability", "privacy", "latency")
+    ]
+    assert counts["latency", OVERALL] == {300: (6, 0), 1800: (6, 0), 3600: (6, 0), 21600: (26, 10)}
+    assert counts["latency", "device=phone"] == {21600: (10, 10)}
 
 
 def test_the_budget_of_a_shadow_copy_is_nobodys() -> None:
