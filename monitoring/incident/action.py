@@ -11,7 +11,7 @@ A3 confirmed regressions of a bundle that can be taken back: where at most MAX_P
    explain them all, partial rollback; else rollback.
 A4 the error budget burns at the rate that pages, and a release came since the baseline: rollback.
 A5 confirmed harm, or a burning budget, without a bundle to blame: where callers ask for more (longer, or again) pause,
-   and cap them: nothing of ours made it; else degrade where the server is slow, else pause.
+   and cap them: nothing of ours made it; else degrade where callers wait for a slow server, else pause.
 A6 telemetry is missing, slices have no baseline, or three or more suspicions: pause.
 A7 nothing of this: continue.
 """
@@ -33,6 +33,8 @@ DEMAND: Mapping[Factor, str] = {
     "audio_s_per_turn": "cap what a turn may send, and have the client that sends more looked at",
 }
 """Factors of the cost that callers decide on, and what holds them back."""
+WAITING = frozenset({"failure_rate", "slow_rate", "tail_rate", "late_partial_rate", "abandonment_rate"})
+"""Harms that serving less makes smaller; where none of them is confirmed, a stage that grew is no reason to degrade."""
 MOSTLY_BATCH = 0.5
 """Share of the waiting from which on batch work is what to hold back."""
 
@@ -84,7 +86,8 @@ def recommend(now: Situation) -> Advice:
     if now.can_take_back and burning:  # A4
         return Advice("rollback", f"A4: {said}, and the bundle is new")
     if confirmed or burning:
-        return _without_culprit(now, said or f"{confirmed[0].metric} of {confirmed[0].slice} is over its budget")
+        waits = bool(burning) or any(one.metric in WAITING for one in confirmed)
+        return _without_culprit(now, said or f"{confirmed[0].metric} of {confirmed[0].slice} is over its budget", waits)
     return _unsure(now)
 
 
@@ -121,10 +124,10 @@ def _take_back(now: Situation, confirmed: Sequence[Regression]) -> Advice:
     return Advice("rollback", f"{said}; {hurt}")
 
 
-def _without_culprit(now: Situation, what: str) -> Advice:  # A5
+def _without_culprit(now: Situation, what: str, waits: bool) -> Advice:  # A5
     if now.cost.driver is not None and now.cost.driver in DEMAND:
         return Advice("pause", f"A5: {what}, and no release is to blame: {now.cost.cause}; {DEMAND[now.cost.driver]}")
-    if now.localised.stage in ("queue", "inference"):
+    if waits and now.localised.stage in ("queue", "inference"):
         return Advice("degrade", f"A5: {what}, no release is to blame; the time goes into {now.localised.stage}")
     return Advice("pause", f"A5: {what}, and no release is to blame: forbid promotions and look further")
 

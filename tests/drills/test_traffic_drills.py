@@ -6,7 +6,7 @@ and judged by the operations behind `soundcheck drift` and `soundcheck incident 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from contracts.drift import DriftEvaluation
 from contracts.incident import Incident
 from tests.drills.drill import scenarios
 from tests.drills.field import USUAL, Field
-from tests.drills.timeshift import Recorded
+from tests.drills.timeshift import Recorded, by_turns
 
 pytestmark = pytest.mark.timeout(600)  # a machine that may be busy; a quiet one takes a tenth
 
@@ -25,6 +25,7 @@ REFERENCE, LATER = 2700, 1200
 """Requests of drift's reference, and of the days after it."""
 BASELINE, WINDOW = 600, 300
 """Requests of an incident's baseline, and of its window."""
+ROUNDS = 4
 ASKED = 3
 LONGER = 5
 PHONES = replace(USUAL, devices=("phone",))
@@ -93,8 +94,9 @@ def test_a_language_that_came_silently_is_found_by_its_share(known: Known) -> No
 @pytest.mark.parametrize("name", ["9-cost-of-longer-turns", "10-cost-of-retries"])
 def test_a_cost_spike_names_which_of_its_factors_it_was(known: Known, name: str) -> None:
     field, expected = known.field, SCENARIOS[name].expect
-    baseline = field.play(field.usual(), BASELINE, seed=9)
-    found = field.incident(baseline, _dearer(field, expected.cause))
+    usual, dearer = field.usual(), _dearer(field, expected.cause)
+    compared = by_turns(ROUNDS, lambda number: field.play(usual, BASELINE // ROUNDS, seed=90 + number), dearer)
+    found = field.incident(compared.baseline, compared.window)
     assert found.recommendation.action == expected.decision, found.recommendation.reason
     assert found.cost.driver == expected.cause
     assert found.cost.cause in found.recommendation.reason
@@ -106,10 +108,13 @@ def test_a_cost_spike_names_which_of_its_factors_it_was(known: Known, name: str)
     assert factors[expected.cause] == pytest.approx(found.cost.times or 0.0, rel=0.6)
 
 
-def _dearer(field: Field, factor: str) -> Recorded:
+def _dearer(field: Field, factor: str) -> Callable[[int], Recorded]:
+    """What plays a round of what costs more."""
     if factor == "audio_s_per_turn":
-        return field.play(field.longer(LONGER), WINDOW, seed=10)
-    return field.play_impatient(field.usual(), WINDOW // 3, seed=11, asked=ASKED)
+        longer = field.longer(LONGER)
+        return lambda number: field.play(longer, WINDOW // ROUNDS, seed=100 + number)
+    usual = field.usual()
+    return lambda number: field.play_impatient(usual, WINDOW // 3 // ROUNDS, seed=110 + number, asked=ASKED)
 
 
 def _confirmed(found: Incident, metric: str) -> set[str]:

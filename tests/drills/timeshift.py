@@ -10,6 +10,7 @@ Boundary: reads and writes segments below HOME/telemetry, through serving.teleme
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,27 @@ class Recorded(NamedTuple):
     def sessions(self) -> int:
         """How many sessions there are."""
         return int(self.rows["session_id"].nunique())
+
+
+class Compared(NamedTuple):
+    """What an incident compares."""
+
+    baseline: Recorded
+    window: Recorded
+
+
+def by_turns(rounds: int, baseline: Callable[[int], Recorded], window: Callable[[int], Recorded]) -> Compared:
+    """Both played by turns, each called with the number of its round.
+
+    So what else the machine does is beside both alike, and no pace that changed looks like a finding.
+    """
+    pairs = [(baseline(number), window(number)) for number in range(rounds)]
+    return Compared(*(_joined(parts) for parts in zip(*pairs, strict=True)))
+
+
+def _joined(parts: Sequence[Recorded]) -> Recorded:
+    rows, events = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
+    return Recorded(rows, events)
 
 
 def take(root: Path, family: str, *, rows: int, events: int) -> Recorded:

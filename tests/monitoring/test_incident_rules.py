@@ -197,11 +197,16 @@ def test_no_cause_is_named_where_nothing_changed_or_nothing_is_known() -> None:
 
 # ---- candidates (lab 3) ---------------------------------------------------------------------------------------------
 def regression(
-    slice_name: str = "overall", *, severity: float | None = 1.0, confirmed: bool = True, bundle: str = "a"
+    slice_name: str = "overall",
+    *,
+    severity: float | None = 1.0,
+    confirmed: bool = True,
+    bundle: str = "a",
+    metric: str = "wer",
 ) -> Regression:
     missing = severity is None
     return Regression(
-        bundle=bundle * 64, against="before", slice=slice_name, metric="wer", sessions=50, severity=severity,
+        bundle=bundle * 64, against="before", slice=slice_name, metric=metric, sessions=50, severity=severity,
         problem="missing_baseline" if missing else "over_budget", confirmed=confirmed and not missing,
     )  # fmt: skip
 
@@ -238,6 +243,8 @@ def situation(**changes: Any) -> Situation:
 
 
 PHONE = (regression("device=phone"), regression())
+SLOW_PHONE = (regression("device=phone"), regression("device=phone", metric="tail_rate"))
+QUEUE = Localised(stage="queue", because="queue")
 
 
 @pytest.mark.parametrize(
@@ -256,8 +263,10 @@ PHONE = (regression("device=phone"), regression())
         ({"regressions": (regression(),), "can_take_back": True}, "rollback", "A3"),
         ({"impact": Impact(whole=WHOLE, burn={"latency": 20.0}), "can_take_back": True}, "rollback", "A4"),
         ({"impact": Impact(whole=WHOLE, burn={"latency": 20.0})}, "pause", "A5"),
-        ({"regressions": PHONE, "localised": Localised(stage="queue", because="queue")}, "degrade", "A5"),
-        ({"regressions": PHONE, "cost": LONGER, "localised": Localised(stage="queue", because="queue")}, "pause", "A5"),
+        ({"regressions": SLOW_PHONE, "localised": QUEUE}, "degrade", "A5"),
+        ({"impact": Impact(whole=WHOLE, burn={"latency": 20.0}), "localised": QUEUE}, "degrade", "A5"),
+        ({"regressions": PHONE, "localised": QUEUE}, "pause", "A5"),  # slower, but that is not what hurts
+        ({"regressions": SLOW_PHONE, "cost": LONGER, "localised": QUEUE}, "pause", "A5"),
         ({"requests": 0}, "pause", "A6"),
         ({"saturation": CALM.model_copy(update={"missing": 3})}, "pause", "A6"),
         ({"regressions": (regression(severity=None),)}, "pause", "A6"),
