@@ -144,7 +144,8 @@ def _decided(evaluation: DriftEvaluation) -> list[str]:
     """The rollback and the files that are ready, as lines of Markdown."""
     lines = []
     if back := evaluation.rollback:
-        said = "it is started" if back.starts else "not started by itself: " + plain("; ".join(back.refusals))
+        against = plain("; ".join(back.refusals))
+        said = "the drift flow starts it" if back.starts else f"not started by itself: {against}"
         lines += ["", f"Rollback to {plain(back.version) or 'nothing'}, signed by {plain(back.key)}: {_cell(said)}"]
     if evaluation.changes:
         lines += ["", *(f"- ready: change/{plain(one.name)}, for {plain(one.place)}" for one in evaluation.changes)]

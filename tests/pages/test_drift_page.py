@@ -41,9 +41,13 @@ def text_of(page: str) -> str:
         (
             "own doing",
             ("rollback recommended", "The answers of the stable bundle changed",
-             "not started by itself it would go to v1", "if nothing stood against it: T1: params.yaml says rollback: recommend"),
+             "not started by itself it would go to v1",
+             "if nothing stood against it: T1: params.yaml says rollback: recommend"),
         ),
-        ("started", ("started Prefect's rollback deployment takes the family back to v1", "with the key drift-watch")),
+        (
+            "started",
+            ("started by the drift flow the deployment rollback takes the family back to v1", "the key drift-watch"),
+        ),
         ("young", ("too early to say", "1 of 28 reference windows so far", "unknown no window is over since")),
     ],
 )  # fmt: skip
@@ -88,7 +92,7 @@ def test_every_outcome_has_a_word(outcome: str) -> None:
     ("name", "line"),
     [
         ("own doing", "Rollback to v1, signed by drift-watch: not started by itself: T1: params.yaml says"),
-        ("started", "Rollback to v1, signed by drift-watch: it is started"),
+        ("started", "Rollback to v1, signed by drift-watch: the drift flow starts it"),
         ("firmware", "- ready: change/pack.slice.yaml, for pack.yaml of the first eval pack"),
     ],
 )
