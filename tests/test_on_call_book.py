@@ -98,10 +98,11 @@ def _rows() -> pd.DataFrame:
     return pd.DataFrame([{**row.model_dump(), "requests": 1, "corrections": 1} for row in rows])
 
 
-def test_every_drill_of_the_sources_is_listed_and_names_scenarios_that_exist() -> None:
+def test_every_drill_of_the_sources_is_listed_and_injected_by_scenarios_that_exist() -> None:
     listed = yaml.safe_load(book.SOURCES.read_text())
     stems = {path.stem for path in book.SCENARIOS.glob("*.yaml")}
     assert {stem for one in listed for stem in one["scenarios"]} <= stems
+    assert all(one["scenarios"] for one in listed)
     assert {one["source"] for one in listed} == {"001", "002", "003", "004"}
     assert all(one["drill"] in PAGES["README.md"] for one in listed)
 

@@ -77,10 +77,12 @@ class Scenario(Part):
     """A drill as an on-call engineer reads it, and how it is run.
 
     `found_by` is what must find it: the release's gates, staging, the canary step, `soundcheck drift`, or
-    `soundcheck incident open`. `traffic` is what clients do wrong.
+    `soundcheck incident open`. `traffic` is what clients do wrong. `covers` are the rows of the coverage list that it
+    shows, beside the one for drills (docs/drills.md).
     """
 
     name: str
+    covers: tuple[int, ...]
     found_by: Literal["canary", "gate", "staging", "drift", "incident"] = "canary"
     symptom: str
     look_at: tuple[str, ...]

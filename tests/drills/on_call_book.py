@@ -134,7 +134,7 @@ def _sentence(text: str) -> str:
 
 
 def index(drills: dict[str, dict[str, Any]], sources: list[dict[str, Any]]) -> str:
-    """The book's first page: from what is noticed to the drill, and which drills of the sources have none yet."""
+    """The book's first page: from what is noticed to the drill, and from each drill of the sources to its pages."""
     opening = dedent("""\
         # On-call book
 
@@ -144,9 +144,7 @@ def index(drills: dict[str, dict[str, Any]], sources: list[dict[str, Any]]) -> s
         """)
     rows = [f"| {_sentence(drill['symptom'])} | [{drill['name']}]({stem}.md) |" for stem, drill in drills.items()]
     named = [
-        f"| {one['source']} | {one['drill']} | "
-        + (", ".join(f"[{stem}]({stem}.md)" for stem in one["scenarios"]) or "not injected as a scenario")
-        + " |"
+        f"| {one['source']} | {one['drill']} | " + ", ".join(f"[{stem}]({stem}.md)" for stem in one["scenarios"]) + " |"
         for one in sources
     ]
     return "\n".join(
