@@ -7,7 +7,7 @@ Invariants: what is measured is what is served: the stable bundle's payload, or 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from contracts.bundle import BundleManifest
 from contracts.capacity import Assumed, CapacityPlan
@@ -23,8 +23,6 @@ from registry.documents import get_document
 if TYPE_CHECKING:
     import pandas as pd
 
-    from speech.runtimes.assistant import AssistantModel
-
 BUDGET_MS = 700.0
 """A first response that feels like one (coverage row 40)."""
 
@@ -34,7 +32,8 @@ def capacity(
 ) -> CapacityPlan:
     """Time the stages of a sample of the family's pack, and plan.
 
-    Raises WrongCall for a family of another task, Refused without a stable bundle where no candidate is named.
+    Raises WrongCall for a family of another task, Refused without a stable bundle where no candidate is named, and for
+    an engine that has no stages to be timed one by one.
     """
     from speech.runtimes.assistant import part_digest
 
@@ -85,8 +84,17 @@ def _payload(context: Context, family: str, candidate: str | None) -> tuple[Path
 
 def _time(payload: Path, sample: pd.DataFrame, root: Path, chunk_ms: int) -> pd.DataFrame:
     from speech.assistant.stages import time_stages
+    from speech.runtimes.assistant import AssistantModel
 
-    return time_stages(cast("AssistantModel", compute.model(payload)), sample, root, chunk_ms=chunk_ms)
+    model = compute.model(payload)
+    if not isinstance(model, AssistantModel):
+        raise Refused(
+            "the engine of this dialogue is no cascade, so that its stages cannot be timed one by one",
+            where="runtime.json of the payload", got=type(model).__module__,
+            expected="an engine that loads by speech.runtimes.assistant.load",
+            next_step="take the first audio of whole turns from the release's page, or release the model as a cascade",
+        )  # fmt: skip
+    return time_stages(model, sample, root, chunk_ms=chunk_ms)
 
 
 def _show(context: Context, made: CapacityPlan) -> None:
