@@ -13,7 +13,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +36,7 @@ from operations.stack_parts import (
     prefect_environment,
     ready,
 )
-from operations.stack_processes import ProcessName, alive, end, spawn
+from operations.stack_processes import ProcessName, alive, end, listens, spawn
 from registry.mlflow_connection import prepare_database, reach_postgresql, without_credentials
 
 __all__ = [
@@ -98,15 +98,17 @@ def start(
         raise WrongCall("there is no such part of the stack", got=", ".join(unknown), expected=", ".join(PARTS))
     home = home.resolve()
     with _locked(home):
-        kept = running(home)
+        kept, before = running(home), _read(home)
         fresh = [part for part in parts if part not in kept]
         _end(home, dict.fromkeys(fresh))  # what a dead part left behind, its port included
-        before = _read(home)
         chosen = {part: _choose_port(part, ports, before.get(part), auto_ports=auto_ports) for part in fresh}
+        for part in [part for part in AFTER if part in kept and _moved(AFTER[part], chosen, before)]:
+            _end(home, {part: kept.pop(part)})  # it talks to an address where nobody is any more
+            chosen[part] = None
         tell = on_progress or (lambda _part, _state, _seconds: None)
         launch = _Launch(home, kept, chosen, tell, bound_s, mlflow_backend)
         try:
-            launch.bring_up([part for part in PARTS if part in parts])
+            launch.bring_up([part for part in PARTS if part in parts or part in chosen])
         except BaseException:
             launch.undo()
             raise
@@ -217,13 +219,18 @@ class _Launch:
         record = self.state.get(part)
         if record is None:  # another part has failed, and this one was not started
             return
-        while not ready(part, record.url, prefect=self.addresses.prefect, since=record.started_at):
+        while not self._is_ready(part, record):
             if not alive(record):
                 raise self._failure(part, f"{part} ended while it was starting")
             if time.monotonic() > self.deadline:
                 raise self._failure(part, f"{part} was not ready after {self._seconds():.0f} s")
             if self.cancelled.wait(0.1):
                 return
+
+    def _is_ready(self, part: str, record: Running) -> bool:
+        """An answer counts only from our own: another program may have taken the port since it was chosen."""
+        answered = ready(part, record.url, prefect=self.addresses.prefect, since=record.started_at)
+        return answered and (record.port is None or listens(_mark(self.home, part), record.port))
 
     def _failure(self, part: str, what: str) -> DependencyFailed:
         log = log_path(self.home, part)
@@ -271,6 +278,11 @@ def _choose_port(part: str, ports: Ports, before: Running | None, *, auto_ports:
         expected=f"port {port} of {HOST} to be free",
         next_step=f"run `soundcheck up --auto-ports`, or change ports.{part} in params.yaml",
     )
+
+
+def _moved(part: str, chosen: Mapping[str, int | None], before: Mapping[str, Running]) -> bool:
+    """Whether a part is about to answer elsewhere than it did."""
+    return part in chosen and part in before and before[part].port != chosen[part]
 
 
 def _let_go(port: int) -> None:

@@ -20,6 +20,8 @@ from contracts.document import Part
 
 MARK = "SOUNDCHECK_STACK"
 """The environment variable that carries the mark."""
+_LISTEN = "0A"
+"""The state of a listening socket in /proc/net/tcp."""
 
 
 class ProcessName(Part):
@@ -71,6 +73,14 @@ def marked(mark: str) -> list[int]:
     return found
 
 
+def listens(mark: str, port: int) -> bool:
+    """Whether a process with the mark listens at this machine's TCP port, rather than somebody else's."""
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    at_port = {row[9] for row in rows if row[3] == _LISTEN and int(row[1].rpartition(":")[2], 16) == port}
+    wanted = {f"socket:[{inode}]" for inode in at_port}
+    return any(wanted & _open_files(pid) for pid in marked(mark))
+
+
 def end(marks: Mapping[str, ProcessName | None], *, bound_s: float) -> None:
     """End all processes with these marks: the leaders are asked first, the rest after them, the unwilling are killed.
 
@@ -95,6 +105,15 @@ def end(marks: Mapping[str, ProcessName | None], *, bound_s: float) -> None:
         deadline = time.monotonic() + patience_s
         while chosen() and time.monotonic() < deadline:
             time.sleep(0.05)
+
+
+def _open_files(pid: int) -> set[str]:
+    found = set()
+    with suppress(OSError):  # the process, or a file of it, is just gone
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                found.add(str(descriptor.readlink()))
+    return found
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -12,7 +12,9 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import pytest
@@ -158,6 +160,37 @@ def test_with_auto_ports_a_taken_port_is_replaced_and_an_old_one_kept(tmp_path: 
         before = stack.Running(pid=1, start_ticks=1, started_at=0, port=chosen, url=None)
         assert stack._choose_port("prefect", ports, before, auto_ports=True) == chosen
     assert stack._choose_port("deployments", ports, None, auto_ports=True) is None
+
+
+def test_a_port_that_another_program_took_meanwhile_is_not_ours(
+    tmp_path: Path, ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another installation chose the same free port and was first: its answers are not those of our part."""
+
+    class Healthy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Tests say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Healthy) as other:
+        Thread(target=other.serve_forever, daemon=True).start()
+        monkeypatch.setattr(stack, "is_free", lambda _port: True)
+        taken = ports.model_copy(update={"prefect": other.server_port})
+        with pytest.raises(DependencyFailed, match="prefect ended while it was starting") as caught:
+            stack.start(tmp_path, taken, parts=("prefect",))
+        other.shutdown()
+    assert "already in use" in caught.value.got
+
+
+@pytest.mark.parametrize(
+    ("before", "chosen", "moved"), [(4200, 4200, False), (4200, 51000, True), (None, 4200, False), (4200, None, False)]
+)
+def test_what_asks_a_server_that_moved_is_started_again(before: int | None, chosen: int | None, moved: bool) -> None:
+    record = {"prefect": stack.Running(pid=1, start_ticks=1, started_at=0, port=before, url=None)} if before else {}
+    assert stack._moved("prefect", {"prefect": chosen} if chosen else {}, record) is moved
 
 
 def test_a_part_that_ends_says_why_and_takes_the_others_with_it(tmp_path: Path, ports: Ports) -> None:
