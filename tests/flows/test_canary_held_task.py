@@ -47,7 +47,7 @@ class Beside:
         monkeypatch.setattr(task, "publish", lambda *_: None)
         monkeypatch.setattr(task, "flow_run", SimpleNamespace(id=str(RUN)))
         monkeypatch.setattr(task, "resume_flow_run", self.resume)
-        monkeypatch.setattr(task.events, "canary_settled", lambda *_: setattr(self, "settled", self.settled + 1))
+        monkeypatch.setattr("tasks.events.canary_settled", lambda *_: setattr(self, "settled", self.settled + 1))
 
     def holds(self, over: Callable[[], bool]) -> None:
         while not over():
@@ -189,8 +189,8 @@ def test_what_the_form_says_is_not_recorded_once_the_canary_was_stopped(monkeypa
         asked.append("form")
         return {"decision": "promote"}
 
-    monkeypatch.setattr(approve_task.operation, "outcome", lambda *_: None)
-    monkeypatch.setattr(approve_task.operation, "decisions", lambda *_: [])
+    monkeypatch.setattr("operations.approve.outcome", lambda *_: None)
+    monkeypatch.setattr("operations.approve.decisions", lambda *_: [])
     monkeypatch.setattr(approve_task, "_ask", ask)
     monkeypatch.setattr(approve_task, "record", lambda *_: pytest.fail("it was recorded"))
     with pytest.raises(Stopped):
