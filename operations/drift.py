@@ -25,7 +25,7 @@ from operations.context import Context, put
 from operations.drift_rollback import settings_of
 from operations.drift_scores import Stable
 from operations.packs import required_packs
-from operations.payload import materialise
+from operations.payload import feature_contract, materialise
 from operations.register import front_end_drift
 from registry.documents import get_document
 
@@ -104,15 +104,17 @@ def _evaluate(
     promoted_s = _promoted_s(context, family, stable.bundle, now_s)
     reference_s = _reference_s(table, settings, now_s)
     found = detection.detect(table, settings, from_s=reference_s, promoted_s=promoted_s, until_s=until_s)
+    rates = _rates(table[table["window_s"] == last_s])
     checks = (
         population.scores_check(rescored.verdict),
         population.front_end_check(_front_end(context, stable)),
-        _rates_check(context, stable, table[table["window_s"] == last_s]),
+        population.rates_check(*rates, _contract(context, stable)),
     )
     seen = outcome.Seen(
         moved=found.moved, checks=checks, cause=population.cause(checks, found.moved),
         coverage=_coverage(table, stable, settings, until_s), waiting=found.watch.waiting,
         expectations=_expectations(context, family, now_s - window_s - drift_windows.SETTLED_S),
+        rates_fit_before=_rates_fit_before(context, family, stable, rates),
     )  # fmt: skip
     advice = outcome.advise(family, seen, settings)
     verdict = worst((rescored.verdict, advice.verdict))
@@ -155,12 +157,22 @@ def _contract(context: Context, stable: Stable) -> FeatureContract:
     return FeatureContract.parse(path.read_bytes(), where=path.name)
 
 
-def _rates_check(context: Context, stable: Stable, last: pd.DataFrame) -> Any:
-    from monitoring.drift import population
-
+def _rates(last: pd.DataFrame) -> tuple[dict[int, float], float]:
+    """Requests by the rate of their audio (Hz), and how many were refused for theirs."""
     rates = {int(rate): float(count) for rate, count in _mix(last, "rate").items() if rate.isdecimal()}
     refused = float(last.loc[(last["name"] == "refused_rate") & (last["slice"] == "overall"), "x"].sum())
-    return population.rates_check(rates, refused, _contract(context, stable))
+    return rates, refused
+
+
+def _rates_fit_before(context: Context, family: str, stable: Stable, rates: tuple[dict[int, float], float]) -> bool:
+    """Whether stable refuses rates that the bundle takes which a rollback goes to."""
+    from monitoring.drift import population
+
+    own = _contract(context, stable)
+    if population.rates_check(*rates, own).same is not False:
+        return False
+    back = drift_rollback.target(context, family).bundle
+    return back is not None and population.rates_fit(*rates, own, feature_contract(context, back))
 
 
 def _mix(table: pd.DataFrame, column: str) -> dict[str, float]:

@@ -26,7 +26,7 @@ from registry.resolver import rollback_target
 SECTION = "drift"
 
 
-class _Target(NamedTuple):
+class Target(NamedTuple):
     """The bundle to go to and its version, or why there is none."""
 
     bundle: Digest | None
@@ -44,10 +44,10 @@ def decide(context: Context, evaluation: DriftEvaluation) -> TakeBack:
     """The rollback of an evaluation that recommends one, with all that stands against starting it now."""
     settings = settings_of(context, evaluation.family)
     state = context.ledger(evaluation.family).state()
-    target = _target(context, evaluation.family, state)
-    standing = _standing(context, evaluation, settings, state, target)
+    found = target(context, evaluation.family)
+    standing = _standing(context, evaluation, settings, state, found)
     against = take_back.refusals(evaluation, standing, settings)
-    return TakeBack(target=target.bundle, version=target.version, key=settings.rollback_key, refusals=against)
+    return TakeBack(target=found.bundle, version=found.version, key=settings.rollback_key, refusals=against)
 
 
 def require(context: Context, family: str, evaluation: Digest, *, key_name: str) -> None:
@@ -69,7 +69,9 @@ def require(context: Context, family: str, evaluation: Digest, *, key_name: str)
         )
 
 
-def _target(context: Context, family: str, state: ReleaseState) -> _Target:
+def target(context: Context, family: str) -> Target:
+    """The newest bundle that was stable, verifies and is compatible (B1 to B4)."""
+    state = context.ledger(family).state()
     try:
         found = rollback_target(
             state, named=None,
@@ -77,12 +79,12 @@ def _target(context: Context, family: str, state: ReleaseState) -> _Target:
             compatible=lambda bundle: incompatible(context, state.current, bundle),
         )  # fmt: skip
     except SoundcheckError as error:
-        return _Target(None, "", error.what)
-    return _Target(found.target, found.version, "")
+        return Target(None, "", error.what)
+    return Target(found.target, found.version, "")
 
 
 def _standing(
-    context: Context, evaluation: DriftEvaluation, settings: DriftSettings, state: ReleaseState, target: _Target
+    context: Context, evaluation: DriftEvaluation, settings: DriftSettings, state: ReleaseState, found: Target
 ) -> take_back.Standing:
     table, now_s = pointer.current(context, evaluation.family).table, context.now().timestamp()
     back = [move for move in (*state.history, *state.slice_moves) if move.kind == "rollback"]
@@ -96,7 +98,7 @@ def _standing(
         slices=len(table.slice_rules) if table else 0,
         newest=state.history[-1].kind if state.history else None,
         since_rollback_s=None if last_s is None else now_s - last_s,
-        no_target=target.fault,
+        no_target=found.fault,
         no_signer=_no_signer(context, settings.rollback_key),
     )
 

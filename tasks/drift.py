@@ -1,4 +1,4 @@
-"""The drift re-evaluation as a task, its artifacts, and the event that automations act on.
+"""The drift re-evaluation as a task, its artifacts, and the events that automations act on.
 
 Boundary: Prefect; no decisions.
 """
@@ -22,4 +22,6 @@ def evaluate(context: Context, family: str) -> DriftEvaluation:
     create_markdown_artifact(key=f"{family}-drift", markdown=markdown(evaluation), description=evaluation.outcome)
     create_link_artifact(key=f"{family}-drift-page", link=operation.page_path(context, family).as_uri())
     events.drift_evaluated(family, evaluation.outcome)
+    if evaluation.rollback and evaluation.rollback.starts:
+        events.drift_takes_back(family, evaluation.digest(), evaluation.rollback)
     return evaluation

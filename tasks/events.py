@@ -2,8 +2,8 @@
 
 Boundary: Prefect's events, sent in the background. Source: Prefect's reactive and proactive triggers.
 Invariants: without a Prefect server nothing is sent; a server that is away stops nobody, since an event is a hint and
-never evidence; an event holds a family, a version, counts and rates, no label of a request; what a process tells of
-one family is read in the order in which it was told.
+never evidence; an event holds a family, a version, counts, rates, digests and a key's name, no label of a request;
+what a process tells of one family is read in the order in which it was told.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 from prefect.events import Event, emit_event
 from prefect.settings import PREFECT_API_URL
 
-from contracts.drift import Outcome
+from contracts.digest import Digest
+from contracts.drift import Outcome, TakeBack
 from operations.burning import Burning
 
 CANARY_LOOK = "soundcheck.canary.look"
@@ -22,6 +23,8 @@ BUDGET = "soundcheck.budget."
 """An error budget burns too fast; `page` or `ticket` follows, as serving/objectives.py says."""
 DRIFT = "soundcheck.drift."
 """Drift was looked for; its outcome follows."""
+DRIFT_TAKES_BACK = "soundcheck.drift.start_rollback"
+"""Drift recommends a rollback, and nothing stands against starting it."""
 
 _told: dict[str, Event] = {}
 """The last event of each family: Prefect reads events two at a time, and a last look that is read after `settled` would
@@ -49,6 +52,11 @@ def budget_burns(found: Burning) -> None:
 def drift_evaluated(family: str, outcome: Outcome) -> None:
     """Drift was looked for."""
     _emit(f"{DRIFT}{outcome}", family, outcome=outcome)
+
+
+def drift_takes_back(family: str, evaluation: Digest, back: TakeBack) -> None:
+    """Drift starts the rollback that an evaluation recommends."""
+    _emit(DRIFT_TAKES_BACK, family, evaluation=evaluation, version=back.version, key=back.key)
 
 
 def _emit(event: str, family: str, **payload: object) -> None:

@@ -1,8 +1,9 @@
 """What to do about drift: nothing, a ticket, a slice or a pack, a page, or a rollback that a person decides on.
 
 Boundary: pure. Source: coverage 36, 37, 47 (lower-severity drift is a ticket, harm pages).
-Invariants: every outcome but `nothing` says why in sentences, the most urgent first; what stable makes of traffic that
-did not move is stable's own doing, and the only drift for which a rollback is recommended.
+Invariants: every outcome but `nothing` says why in sentences, the most urgent first; a rollback is recommended for what
+is stable's own doing alone: what it makes of traffic that did not move got worse, or it refuses rates that the bundle
+before takes while all else of our own is as promised.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class Seen(NamedTuple):
     coverage: PackCoverage
     expectations: Sequence[Expectation]
     waiting: Sequence[str] = ()
+    rates_fit_before: bool = False
+    """Whether the bundle that a rollback goes to takes the rates that stable refuses."""
 
 
 class Advice(NamedTuple):
@@ -50,7 +53,9 @@ def advise(family: str, seen: Seen, settings: DriftSettings) -> Advice:
 
 def _asked(seen: Seen, settings: DriftSettings) -> list[tuple[Outcome, str]]:
     asked: list[tuple[Outcome, str]] = []
-    asked += [("page", f"{check.name}: {check.says}") for check in seen.checks if check.same is False]
+    failed = [check for check in seen.checks if check.same is False]
+    repaired: Outcome = "recommend_rollback" if seen.rates_fit_before and len(failed) == 1 else "page"
+    asked += [(repaired, f"{check.name}: {check.says}") for check in failed]
     for one in seen.moved:
         harm = one.worse and one.signal in settings.page_on and abs(one.change) >= 2 * one.margin
         urgent: Outcome = "recommend_rollback" if seen.cause == "bundle" else "page"

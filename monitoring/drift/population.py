@@ -40,6 +40,16 @@ def scores_check(rescored: Verdict) -> PipelineCheck:
     return PipelineCheck(name="scores on packs", same=same, says="; ".join(rescored.reasons))
 
 
+def rates_fit(requests: Mapping[int, float], refused: float, now: FeatureContract, before: FeatureContract) -> bool:
+    """Whether the bundle before takes what comes, of which the one that is stable now refuses more than a trace.
+
+    Requests that were refused for a rate that nobody noted may have come at any.
+    """
+    noted = sum(count for rate, count in requests.items() if rate and rate not in now.accepted_rates_hz)
+    strange = rates_check(requests, refused, now).same is False
+    return strange and refused <= noted and rates_check(requests, 0.0, before).same is True
+
+
 def rates_check(requests: Mapping[int, float], refused: float, contract: FeatureContract) -> PipelineCheck:
     """Rates that audio came with (Hz -> requests of the last window), requests refused for theirs, and the contract."""
     accepted = set(contract.accepted_rates_hz)

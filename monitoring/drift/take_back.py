@@ -6,8 +6,9 @@ is made and again when the rollback runs; what is not known is a refusal.
 
 T1 `drift.rollback` is `start`.
 T2 A rollback is what the evaluation recommends: what stable makes of traffic got worse by twice a margin of `page_on`,
-   and traffic did not move. For a change of the population another bundle would hear the same; front end, engines and
-   rates of a pipeline are those of every bundle of this machine: both page a person instead.
+   and traffic did not move; or audio comes at rates that stable refuses and the bundle before takes, and nothing else
+   of our own differs. For a change of the population another bundle would hear the same; front end and engines are
+   those of every bundle of this machine: both page a person instead.
 T3 Every check of our own machinery could be made.
 T4 The bundle that was looked at is still stable, and the evaluation is not older than FRESH_S.
 T5 No canary has traffic, and no move of the pointer is under way.
@@ -60,7 +61,7 @@ def refusals(evaluation: DriftEvaluation, standing: Standing, settings: DriftSet
     hours = None if standing.since_rollback_s is None else standing.since_rollback_s / 3600
     against = (
         (settings.rollback != "start", "T1: params.yaml says rollback: recommend"),
-        (evaluation.outcome != "recommend_rollback" or evaluation.cause != "bundle",
+        (evaluation.outcome != "recommend_rollback" or evaluation.cause not in ("bundle", "pipeline"),
          f"T2: the evaluation asks for {evaluation.outcome}, the change is of: {evaluation.cause}"),
         (bool(unseen), f"T3: could not be checked: {', '.join(unseen)}"),
         (not standing.is_stable, "T4: another bundle is stable now"),

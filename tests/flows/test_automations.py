@@ -41,9 +41,11 @@ from tests.pages import drift_examples as examples
 FAMILY = "asr-commands"
 DEFINED = automations.definitions(REPOSITORY)
 PAGE = Burning(FAMILY, "latency", "page", 19.96, 14.4, 300, 3600, 2)
-TOLD = {events.CANARY_LOOK, events.CANARY_SETTLED, *(f"{events.BUDGET}{action}" for action in ("page", "ticket"))} | {
-    f"{events.DRIFT}{outcome}" for outcome in get_args(Outcome)
-}
+TOLD = {
+    events.CANARY_LOOK, events.CANARY_SETTLED, events.DRIFT_TAKES_BACK,
+    *(f"{events.BUDGET}{action}" for action in ("page", "ticket")),
+    *(f"{events.DRIFT}{outcome}" for outcome in get_args(Outcome)),
+}  # fmt: skip
 
 
 # ---- the file -------------------------------------------------------------------------------------------------------
@@ -245,15 +247,23 @@ def test_a_shadow_that_waits_for_people_needs_no_watch(
     assert names() == told_so
 
 
-@pytest.mark.parametrize("example", [examples.quiet, examples.firmware], ids=["nothing", "page"])
+@pytest.mark.parametrize(
+    ("example", "more"),
+    [
+        (examples.quiet, []), (examples.firmware, []), (examples.own_doing, []),
+        (examples.started, ["soundcheck.drift.start_rollback"]),
+    ],
+    ids=["nothing", "page", "a rollback is recommended", "and started"],
+)  # fmt: skip
 def test_drift_tells_its_outcome(
-    monkeypatch: pytest.MonkeyPatch, names: Callable[[], list[str]], tmp_path: Path, example: Callable[[], Any]
-) -> None:
+    monkeypatch: pytest.MonkeyPatch, names: Callable[[], list[str]], tmp_path: Path, example: Callable[[], Any],
+    more: list[str],
+) -> None:  # fmt: skip
     monkeypatch.setattr("operations.drift.drift", lambda *_: example())
     monkeypatch.setattr(drift_task, "create_markdown_artifact", lambda **_: None)
     monkeypatch.setattr(drift_task, "create_link_artifact", lambda **_: None)
     drift_task.evaluate.fn(SimpleNamespace(home=tmp_path), FAMILY)
-    assert names() == [f"soundcheck.drift.{example().outcome}"]
+    assert names() == [f"soundcheck.drift.{example().outcome}", *more]
 
 
 # ---- the flows that watch and act -----------------------------------------------------------------------------------

@@ -29,11 +29,13 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from contracts.routing import CanaryRoute
 from flows import automations
 from operations import pointer
+from operations.context import put
 from operations.incident import incidents
 from operations.stack import addresses
 from serving.client import start_gateway
 from tests.flows.release_project import REPOSITORY, environment, soundcheck
 from tests.operations.tiny_family import CLIP, GATEWAY, TinyFamily
+from tests.pages import drift_examples as examples
 
 FAMILY, OTHER = "asr-commands", "asr-en"
 EVERY_S = 30
@@ -49,12 +51,15 @@ while True:
     time.sleep(3)
 """
 TELLER = """
+import sys
+from contracts.drift import TakeBack
 from prefect.events.worker import EventsWorker
 from operations.burning import Burning
 from tasks import events
 events.budget_burns(Burning("asr-commands", "availability", "ticket", 7.0, 6.0, 1800, 21600, 1))
 events.drift_evaluated("asr-en", "page")
 events.drift_evaluated("asr-commands", "nothing")
+events.drift_takes_back("asr-en", sys.argv[1], TakeBack(target=None, version="v1", key="drift-watch", refusals=()))
 events.canary_look("third", "v2", "wide")
 events.canary_settled("third", "v2")
 EventsWorker.instance().drain()
@@ -96,6 +101,7 @@ class Story:
         self.family = TinyFamily(root)
         self.root, self.context = root, self.family.context
         self.pager = Pager()
+        (self.evaluation,) = put(self.context, examples.started().model_copy(update={"family": OTHER}))
         _shorten(root)
         self.family.promote("v1", "stable")
         up = soundcheck(root, "up", "--auto-ports", "--part", "prefect", "--part", "deployments")
@@ -202,7 +208,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         for controller in controllers.values():
             stack.callback(controller.wait)
             stack.callback(controller.kill)
-        teller = found.python(TELLER)
+        teller = found.python(TELLER, found.evaluation)
         found.ask_slowly(stack)
         assert teller.wait() == 0
         until(lambda: found.has_look_at(FAMILY))
@@ -252,9 +258,19 @@ def test_drift_that_pages_opens_an_incident_and_no_other_outcome_does(story: Sto
     assert len(story.automated("incident/incident", FAMILY)) <= 1
 
 
+def test_drift_that_may_take_back_runs_the_rollback_which_looks_at_every_limit_again(story: Story) -> None:
+    """What was allowed when the event was told is refused when it runs: the family has no bundle, no key is here."""
+    (run,) = until(lambda: story.automated("rollback/rollback", OTHER))
+    said = f"drift that is the bundle's own doing: evaluation {story.evaluation[:12]}"
+    assert run.parameters == {"family": OTHER, "key": "drift-watch", "reason": said, "drift": story.evaluation}
+    ended = until(lambda: [one.state for one in story.runs("rollback/rollback") if one.end_time])
+    assert {state.message for state in ended} == {"drift may not take the family back"}
+
+
 def test_a_page_calls_somebody_and_a_ticket_does_not(story: Story) -> None:
     subjects = {
         "page: canary-unwatched: asr-commands", "page: budget-burns-fast: asr-commands", "page: drift-page: asr-en",
+        "page: drift-rollback: asr-en",
     }  # fmt: skip
     until(lambda: {call["subject"] for call in story.pager.calls} >= subjects)
     assert {call["subject"] for call in story.pager.calls} == subjects
@@ -303,15 +319,15 @@ def test_applying_follows_the_file_and_nothing_else(story: Story) -> None:
         del defined["automations"][3]
         path.write_text(yaml.safe_dump(defined))
         changed = automations.apply(client, story.root)
-        assert changed == dict.fromkeys(names[:2], "unchanged") | {names[2]: "updated", names[3]: "deleted"}
+        assert changed == dict.fromkeys(names, "unchanged") | {names[2]: "updated", names[3]: "deleted"}
         states = {row.name: row.state for row in automations.listed(client, story.root)}
-        assert states == dict.fromkeys(names[:2], "active") | {names[2]: "paused"}
+        assert states == dict.fromkeys((*names[:2], names[4]), "active") | {names[2]: "paused"}
         assert "somebody else's" in {one.name for one in client.read_automations()}
         path.write_text(before)
         states = {row.name: row.state for row in automations.listed(client, story.root)}
-        assert states == dict.fromkeys(names[:2], "active") | {names[2]: "changed", names[3]: "not applied"}
+        assert states == dict.fromkeys(names, "active") | {names[2]: "changed", names[3]: "not applied"}
         again = automations.apply(client, story.root)
-        assert again == dict.fromkeys(names[:2], "unchanged") | {names[2]: "updated", names[3]: "created"}
+        assert again == dict.fromkeys(names, "unchanged") | {names[2]: "updated", names[3]: "created"}
     said = soundcheck(story.root, "automations", "list")
     assert said.returncode == 1  # one is paused
     assert "budget-burns       paused " in said.stdout

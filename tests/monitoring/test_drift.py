@@ -135,6 +135,7 @@ def moved(signal: str = "snr", change: float = -6.0, *, worse: bool = True, piec
 
 SAME = PipelineCheck(name="front end", same=True, says="as promised")
 OTHER = PipelineCheck(name="front end", same=False, says="off by 0.3")
+RATES = PipelineCheck(name="sample rates", same=False, says="5.0% of requests came at 24000 Hz")
 UNSEEN = PipelineCheck(name="scores on packs", same=None, says="another pack")
 
 
@@ -173,6 +174,25 @@ def test_rates_against_the_feature_contract(
     assert says in check.says
 
 
+@pytest.mark.parametrize(
+    ("requests", "refused", "before", "fits"),
+    [
+        ({16_000: 900.0, 24_000: 100.0}, 100.0, (16_000, 24_000), True),
+        ({16_000: 900.0, 24_000: 100.0}, 0.0, (16_000, 24_000), True),  # resampled on the way: not refused yet
+        ({16_000: 900.0, 24_000: 100.0}, 100.0, (16_000,), False),
+        ({16_000: 900.0, 24_000: 60.0, 12_000: 40.0}, 100.0, (16_000, 24_000), False),
+        ({16_000: 950.0, 0: 50.0}, 50.0, (16_000, 24_000), False),  # at which rate, nobody noted
+        ({16_000: 900.0, 8_000: 100.0}, 0.0, (8_000, 16_000), False),  # nothing is refused
+        ({}, 0.0, (16_000, 24_000), False),
+    ],
+)
+def test_whether_the_bundle_before_takes_what_stable_refuses(
+    requests: dict[int, float], refused: float, before: tuple[int, ...], fits: bool
+) -> None:
+    earlier = CONTRACT.model_copy(update={"accepted_rates_hz": before})
+    assert population.rates_fit(requests, refused, CONTRACT, earlier) is fits
+
+
 def test_another_pack_convicts_nobody() -> None:
     verdict = Verdict(value=Value.INCONCLUSIVE, reasons=("the pack x is not the one",))
     assert population.scores_check(verdict).same is None
@@ -205,6 +225,12 @@ CASES = {
     "a small loss": Case(seen(moved(), moved("confidence", -2.0)), "ticket", Value.INCONCLUSIVE),
     "stable alone": Case(seen(moved("corrections")), "recommend_rollback", Value.FAIL),
     "our own machinery": Case(seen(checks=(OTHER,)), "page", Value.FAIL),
+    "rates that the bundle before takes": Case(
+        seen(checks=(SAME, RATES))._replace(rates_fit_before=True), "recommend_rollback", Value.FAIL
+    ),
+    "such rates, and more of our own": Case(
+        seen(checks=(OTHER, RATES))._replace(rates_fit_before=True), "page", Value.FAIL
+    ),
     "our own, and users": Case(seen(moved("corrections"), checks=(OTHER,)), "page", Value.FAIL),
     "a small gap": Case(seen(share=0.05), "propose_slice", Value.INCONCLUSIVE),
     "a large gap": Case(seen(moved(), share=0.2), "propose_pack", Value.INCONCLUSIVE),

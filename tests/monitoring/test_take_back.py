@@ -61,8 +61,9 @@ def test_what_was_found_must_be_the_bundle_s_doing(name: str) -> None:
     assert refusals(evaluation(**changed), CLEAR, START) == (says,)
 
 
-def test_nothing_stands_against_it() -> None:
-    assert refusals(evaluation(), CLEAR, START) == ()
+@pytest.mark.parametrize("cause", ["bundle", "pipeline"])
+def test_nothing_stands_against_it(cause: str) -> None:
+    assert refusals(evaluation(cause=cause), CLEAR, START) == ()
 
 
 def test_by_default_a_person_decides() -> None:

@@ -8,23 +8,28 @@ from copy import copy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from contracts.bundle import BundleManifest
 from contracts.drift import DriftEvaluation
 from contracts.errors import Refused
 from contracts.routing import CanaryRoute, SliceRule
 from flows import rollback as flow
 from flows.parameters import Family
-from operations import keys, pointer
+from operations import drift, keys, pointer
 from operations import rollback as rollbacks
 from operations.context import Context, put
 from operations.drift_rollback import decide, require
 from operations.settings import Settings
+from registry.documents import get_document
 from registry.store import open_store
+from registry.store.keys import blob_key
 from tests.operations.gated_releases import FAMILY
 from tests.operations.tiny_family import OPERATOR, TinyFamily
 from tests.pages import drift_examples as examples
+from tests.serving.conftest import CONTRACT
 
 SIGNER = "drift-watch"
 
@@ -158,11 +163,25 @@ def test_it_goes_to_the_next_stable_that_verifies(world: World) -> None:
     assert (found.target, found.version, found.key) == (world.family.bundles["v1"], "v1", SIGNER)
 
 
-def test_a_broken_bundle_is_passed_over(world: World) -> None:
+def test_a_bundle_that_does_not_verify_is_passed_over(world: World) -> None:
     world.family.promote("v3", "three")
     evaluation = world.evaluation.model_copy(update={"bundle": world.family.bundles["v3"]})
-    rollbacks.condemn(world.context, FAMILY, world.family.bundles["v2"], reason="broken")
+    assert decide(world.context, evaluation).version == "v2"
+    manifest = get_document(world.context.store, BundleManifest, world.family.bundles["v2"])
+    (world.family.home / "store" / blob_key(manifest.files["payload/weights.safetensors"].sha256)).unlink()
     assert decide(world.context, evaluation).version == "v1"
+
+
+def test_rates_that_stable_refuses_are_held_against_the_bundle_before(world: World) -> None:
+    both = (16_000, 24_000)
+    for version, rates in (("v3", both), ("v4", (16_000,))):
+        contract = CONTRACT.model_copy(update={"accepted_rates_hz": rates}).canonical()
+        packaged = world.family.package(version, version, payload={"feature_contract.json": contract})
+        packaged.promote()
+    manifest = get_document(world.context.store, BundleManifest, packaged.bundle)
+    stable: Any = SimpleNamespace(manifest=manifest)
+    for heard, fits in (({16_000: 90.0, 24_000: 10.0}, True), ({16_000: 90.0, 48_000: 10.0}, False)):
+        assert drift._rates_fit_before(world.context, FAMILY, stable, (heard, 10.0)) is fits
 
 
 @pytest.mark.parametrize(
