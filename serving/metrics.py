@@ -72,6 +72,11 @@ class Metrics:
         self.partial_words = self._counter(
             "partial_words", "Words shown in partials, and those taken back.", ("family", "bundle", "arm", "outcome")
         )
+        self.turns = self._counter(
+            "turns",
+            "Turns of dialogues: heard; of them handoff, and ungrounded.",
+            ("family", "bundle", "arm", "outcome"),
+        )
         self.open_streams = self._gauge("open_streams", "Streams that are open.", ("family",))
         self.events = self._counter("client_events", "What clients told about requests.", ("family", "kind"))
 
@@ -165,6 +170,10 @@ class Metrics:
         if row["partial_words"]:
             self.partial_words.labels(family, bundle, arm, "shown").inc(row["partial_words"])
             self.partial_words.labels(family, bundle, arm, "taken_back").inc(row["unstable_words"])
+        if row.get("grounded") is not None:
+            self.turns.labels(family, bundle, arm, "heard").inc()
+            self.turns.labels(family, bundle, arm, "handoff").inc(row["handoff"])
+            self.turns.labels(family, bundle, arm, "ungrounded").inc(1 - row["grounded"])
 
     def event(self, family: str, kind: str) -> None:
         """Count what a client told."""

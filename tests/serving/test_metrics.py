@@ -102,6 +102,15 @@ def test_stages_batches_words_and_cost_of_answers() -> None:
     assert total(found, "soundcheck_retries_total") == 1
 
 
+def test_turns_of_a_dialogue_are_counted_by_what_became_of_them() -> None:
+    found = counted(
+        request(1, grounded=1, handoff=0), request(2, grounded=1, handoff=1), request(3, grounded=0, handoff=1),
+        request(4), request(5, grounded=0, handoff=1, status=500),
+    )  # fmt: skip
+    outcomes = {"heard": 3, "handoff": 2, "ungrounded": 1}
+    assert {name: total(found, "soundcheck_turns_total", f'outcome="{name}"') for name in outcomes} == outcomes
+
+
 def until(gateway: RunningGateway, holds: Callable[[Samples], bool], *, bound_s: float = 20.0) -> Samples:
     ends = time.monotonic() + bound_s
     while True:
