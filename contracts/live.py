@@ -124,7 +124,9 @@ class CanaryProgress(Document):
 
 
 class Promise(Part):
-    """What a family promises: the share of requests that are good; for latency, the milliseconds that decide."""
+    """What a family promises: the share of requests that are good; of latency and first audio, the milliseconds that
+    decide.
+    """
 
     objective: str
     share: float

@@ -13,7 +13,8 @@ from operations.settings import Settings
 from serving.telemetry import Tidied
 from serving.telemetry import tidy as tidy_telemetry
 
-LATENCY = "latency_ms"
+BUDGETS = {"latency_ms": "--latency-budget", "first_audio_ms": "--first-audio-budget"}
+"""Columns about whose time a family promises something, and the gateway's option that says so."""
 
 
 def tidy(context: Context) -> Tidied:
@@ -25,10 +26,10 @@ def tidy(context: Context) -> Tidied:
     return tidy_telemetry(settings.home / "telemetry", days=settings.telemetry.days, now_s=context.now().timestamp())
 
 
-def latency_budget(plan: CanaryPlan) -> tuple[float, float] | None:
+def latency_budget(plan: CanaryPlan, column: str = "latency_ms") -> tuple[float, float] | None:
     """(milliseconds, share of answers that take no longer) of a canary plan; None where it has no such budget."""
     for metric in plan.metrics.values():
-        if metric.kind == "quantile" and metric.column == LATENCY and metric.budget is not None:
+        if metric.kind == "quantile" and metric.column == column and metric.budget is not None:
             return metric.budget, metric.quantile
     return None
 
@@ -37,6 +38,7 @@ def promises(settings: Settings) -> list[str]:
     """The gateway's options that say what each family promises (serving/gateway.py)."""
     words = []
     for family in settings.families:
-        if budget := latency_budget(settings.policy(family).canary):
-            words += ["--latency-budget", f"{family}={budget[0]:g}@{budget[1]:g}"]
+        for column, option in BUDGETS.items():
+            if budget := latency_budget(settings.policy(family).canary, column):
+                words += [option, f"{family}={budget[0]:g}@{budget[1]:g}"]
     return words

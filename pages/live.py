@@ -17,11 +17,12 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from contracts.live import Burn, BurnAlarm, CanaryProgress, LiveFamily, LiveReport, Move, Promise
+from contracts.reports import Quantiles
 from contracts.routing import RouteTable
 from pages.environment import template
 from pages.figures import duration, many, milliseconds, moment, plain
 from pages.plots.evidence import Track, tracks
-from pages.plots.sparklines import OVERALL, Grid, grid
+from pages.plots.sparklines import FIRST_AUDIO, LATENCY, OVERALL, Grid, grid
 from pages.reading import Command
 from pages.serving_roles import Part, Role, parts, roles, table_of
 
@@ -33,6 +34,8 @@ _SHOWN = 6
 """Evidence charts that are not folded."""
 _RANK = {"page": 2, "ticket": 1, "none": 0}
 _KINDS = {"page": "fail", "ticket": "inconclusive", "none": "pass"}
+_MEASURES = {"latency": LATENCY, "first_audio": FIRST_AUDIO}
+"""Which column a promise about time is drawn on."""
 _DECISIONS = {"promote": "pass", "continue": "inconclusive", "hold": "inconclusive"}
 
 
@@ -141,7 +144,6 @@ def _section(report: LiveReport, live: LiveFamily) -> Section:
     troubles = tuple(sorted(_troubles(report, live, table), key=lambda one: -_RANK[one.action]))
     word, kind = _word(live, table, troubles)
     shares, measured = parts(live, table)
-    latency = next((one.latency_ms for one in live.promises if one.objective == "latency"), None)
     return Section(
         family=plain(live.family),
         word=word,
@@ -156,7 +158,11 @@ def _section(report: LiveReport, live: LiveFamily) -> Section:
             live.series,
             live.now,
             at_s=report.at_s,
-            budget_ms=latency,
+            budgets_ms={
+                _MEASURES[one.objective]: one.latency_ms
+                for one in live.promises
+                if one.objective in _MEASURES and one.latency_ms is not None
+            },
             moved_s=[seconds for move in live.history if (seconds := _epoch_s(move.moved_at)) is not None],
             burns=live.burns,
         ),
@@ -202,11 +208,15 @@ def _troubles(report: LiveReport, live: LiveFamily, table: RouteTable | None) ->
 def _burning(burn: Burn) -> str:
     where = "" if burn.slice == OVERALL else f" of {plain(burn.slice)}"
     if burn.short_s == burn.long_s:  # a budget of nothing: counted, not burnt
-        return f"{burn.objective}{where}: {many(round(burn.rate), 'violation')} in {_span(burn.long_s)}"
+        return f"{_objective(burn)}{where}: {many(round(burn.rate), 'violation')} in {_span(burn.long_s)}"
     return (
-        f"the {burn.objective} budget{where} burns {burn.rate:.1f} times too fast, over {_span(burn.short_s)} "
+        f"the {_objective(burn)} budget{where} burns {burn.rate:.1f} times too fast, over {_span(burn.short_s)} "
         f"and over {_span(burn.long_s)}"
     )
+
+
+def _objective(burn: Burn) -> str:
+    return plain(burn.objective).replace("_", " ")
 
 
 def _budgets(live: LiveFamily, alarms: Sequence[BurnAlarm]) -> tuple[Budget, ...]:
@@ -220,7 +230,7 @@ def _budget(burn: Burn, promise: Promise | None, alarms: Sequence[BurnAlarm]) ->
     counted = burn.short_s == burn.long_s
     marks = () if counted else tuple((round(100 * alarm.rate / top, 3), alarm.action) for alarm in alarms)
     return Budget(
-        objective=plain(burn.objective),
+        objective=_objective(burn),
         slice=plain(burn.slice),
         promise=_promise(promise),
         rate=f"{burn.rate:.0f}" if counted else f"{burn.rate:.1f} x",
@@ -238,7 +248,8 @@ def _promise(promise: Promise | None) -> str:
         return ""
     share = f"{100 * promise.share:g}%"
     if promise.latency_ms is not None:
-        return f"{share} of answers within {milliseconds(promise.latency_ms)}"
+        begin = " begin to speak" if promise.objective == "first_audio" else ""
+        return f"{share} of answers{begin} within {milliseconds(promise.latency_ms)}"
     if promise.objective == "privacy":
         return "no private run in any answer"
     return f"{share} of requests are answered"
@@ -264,9 +275,14 @@ def _traffic(live: LiveFamily) -> str:
         return "No request in the last minute."
     heard = [window for window in live.now if window.slice == OVERALL and window.arm != "shadow"]
     failed = sum(window.failures for window in heard)
-    slowest = max((window.latency_ms.p95 for window in heard if window.latency_ms), default=None)
-    speed = "" if slowest is None else f", p95 {milliseconds(slowest)}"
-    return f"Last minute: {many(asked, 'request')}, {failed:,} failed{speed}."
+    speed = _slowest(", p95", (window.latency_ms for window in heard))
+    begins = _slowest(", first audio p95", (window.first_audio_ms for window in heard))
+    return f"Last minute: {many(asked, 'request')}, {failed:,} failed{speed}{begins}."
+
+
+def _slowest(what: str, times: Iterable[Quantiles | None]) -> str:
+    slowest = max((one.p95 for one in times if one is not None), default=None)
+    return "" if slowest is None else f"{what} {milliseconds(slowest)}"
 
 
 def _requests(live: LiveFamily) -> int:

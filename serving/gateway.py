@@ -68,8 +68,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 class Settings:
     """How a gateway runs; seconds, counts.
 
-    `serve` pins families to a bundle's folder or digest; `latency_budgets` are (family, milliseconds, share of answers
-    that take no longer); `traces` is an OTLP/HTTP collector; `plant` a file of faults
+    `serve` pins families to a bundle's folder or digest; `latency_budgets` and `first_audio_budgets` are (family,
+    milliseconds, share of answers that take no longer); `traces` is an OTLP/HTTP collector; `plant` a file of faults
     (serving/planting.py); `parent` is a process whose death ends this one (0: none).
     """
 
@@ -92,6 +92,7 @@ class Settings:
     traces: str | None = None
     availability: float = Objectives().availability
     latency_budgets: tuple[tuple[str, float, float], ...] = ()
+    first_audio_budgets: tuple[tuple[str, float, float], ...] = ()
     deadline_s: float = 30.0
     drain_s: float = 30.0
     worker_start_s: float = 60.0
@@ -102,9 +103,13 @@ class Settings:
 
     def objectives(self) -> dict[str, Objectives]:
         """What each family promises."""
-        budgets = {family: (budget_ms, share) for family, budget_ms, share in self.latency_budgets}
+        times: dict[str, dict[str, float]] = {}
+        for family, limit_ms, share in self.latency_budgets:
+            times.setdefault(family, {}).update(latency_ms=limit_ms, latency_share=share)
+        for family, limit_ms, share in self.first_audio_budgets:
+            times.setdefault(family, {}).update(first_audio_ms=limit_ms, first_audio_share=share)
         families = (*self.families, *(family for family, _ in self.serve))
-        return {family: Objectives(self.availability, *budgets.get(family, ())) for family in families}
+        return {family: Objectives(self.availability, **times.get(family, {})) for family in families}
 
 
 def _replace(path: Path, text: str) -> None:
@@ -400,11 +405,15 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
     parser.add_argument(
         "--latency-budget", action="append", default=[], type=_budget, help="FAMILY=MS@SHARE: answers are that fast"
     )
+    parser.add_argument(
+        "--first-audio-budget", action="append", default=[], type=_budget, help="FAMILY=MS@SHARE: speech begins so soon"
+    )
     options = vars(parser.parse_args(arguments))
     return Settings(
         families=tuple(options.pop("family")),
         serve=tuple(options.pop("serve")),
         latency_budgets=tuple(options.pop("latency_budget")),
+        first_audio_budgets=tuple(options.pop("first_audio_budget")),
         store_url=options.pop("store"),
         **options,
     )

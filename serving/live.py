@@ -169,11 +169,12 @@ class Live:
 
     def _promises(self, family: str) -> tuple[Promise, ...]:
         promised = self._desk.windows.objectives(family)
+        times = promised.times()
         return tuple(
             Promise(
                 objective=objective,
                 share=1 - allowed,
-                latency_ms=promised.latency_ms if objective == "latency" else None,
+                latency_ms=times[objective][0] if objective in times else None,
             )
             for objective, allowed in promised.budgets().items()
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from contracts.live import Burn, Window
@@ -20,8 +21,8 @@ SPAN_S = 1800.0
 FEWEST = 5
 """Of fewer requests (or words) a minute's rate is not drawn: one of two says little."""
 OVERALL = "overall"
-BUDGETED = "latency p95"
-"""The measure that a family's latency promise is about."""
+LATENCY, FIRST_AUDIO = "latency p95", "first audio p95"
+"""The measures that a family's promises about time are drawn on."""
 _FAR = 2.5
 """A budget this many times above everything is named beside the axis: drawn, it would press the lines to the floor."""
 
@@ -103,13 +104,15 @@ class Grid(NamedTuple):
 _MS = Scale("time", 1, " ms", "ms", 0)
 
 
-def _p95(field: Literal["latency_ms", "first_partial_ms"]) -> Callable[[Sequence[Window], int], Value | None]:
+def _quantile(
+    field: Literal["latency_ms", "first_partial_ms", "first_audio_ms"], which: Literal["p50", "p95"] = "p95"
+) -> Callable[[Sequence[Window], int], Value | None]:
     def read(windows: Sequence[Window], _fewest: int) -> Value | None:
         known: list[Quantiles] = [found for window in windows if (found := getattr(window, field)) is not None]
         if not known:
             return None
         busiest = max(known, key=lambda one: one.n)  # quantiles of two bundles cannot be put together
-        return Value(busiest.p95, f"p95 of {many(busiest.n, 'answer')}")
+        return Value(getattr(busiest, which), f"{which} of {many(busiest.n, 'answer')}")
 
     return read
 
@@ -122,13 +125,28 @@ def _rate(numerator: str, denominator: str, noun: str) -> Callable[[Sequence[Win
     return read
 
 
-MEASURES = (
-    Measure(BUDGETED, _MS, _p95("latency_ms")),
-    Measure("first partial p95", _MS, _p95("first_partial_ms")),
-    Measure("partial churn", PERCENT, _rate("unstable_words", "partial_words", "word")),
-    Measure("failed", PERCENT, _rate("failures", "requests", "request")),
-    Measure("corrected", PERCENT, _rate("corrections", "requests", "request")),
+_TIME = (Measure(LATENCY, _MS, _quantile("latency_ms")),)
+_SPEAKING = (
+    Measure("first audio p50", _MS, _quantile("first_audio_ms", "p50")),
+    Measure(FIRST_AUDIO, _MS, _quantile("first_audio_ms")),
 )
+_HEARING = (
+    Measure("first partial p95", _MS, _quantile("first_partial_ms")),
+    Measure("partial churn", PERCENT, _rate("unstable_words", "partial_words", "word")),
+)
+_FAILED = (Measure("failed", PERCENT, _rate("failures", "requests", "request")),)
+_CORRECTED = (Measure("corrected", PERCENT, _rate("corrections", "requests", "request")),)
+_PAUSED = (Measure("playback paused", PERCENT, _rate("underruns", "requests", "answer")),)
+
+
+def measures_of(windows: Iterable[Window]) -> tuple[Measure, ...]:
+    """The columns of a family: of one that speaks how soon and how steadily, of one that hears how its words come."""
+    known = list(windows)
+    speaks = any(window.first_audio_ms is not None for window in known)
+    hears = any(window.first_partial_ms is not None or window.partial_words for window in known)
+    if not speaks:
+        return (*_TIME, *_HEARING, *_FAILED, *_CORRECTED)
+    return (*_TIME, *_SPEAKING, *(_HEARING if hears else ()), *_FAILED, *_PAUSED)
 
 
 def grid(
@@ -136,16 +154,18 @@ def grid(
     now: Iterable[Window],
     *,
     at_s: float,
-    budget_ms: float | None = None,
+    budgets_ms: Mapping[str, float] = MappingProxyType({}),
     moved_s: Iterable[float] = (),
     burns: Iterable[Burn] = (),
 ) -> Grid:
     """The small multiples of the half hour before `at_s`; slices whose budget burns first, then as they come.
 
     Args:
-        budget_ms: what most answers must stay below, drawn on the latency column.
+        budgets_ms: what most answers must stay below, by the name of the measure (LATENCY, FIRST_AUDIO).
         moved_s: when the route table moved (epoch).
     """
+    series, now = list(series), list(now)
+    measures = measures_of((*series, *now))
     drawn = _by_place(series)
     latest = _by_place(now)
     slices = list(dict.fromkeys(name for name, _ in (*drawn, *latest)))
@@ -153,14 +173,14 @@ def grid(
     slices.sort(key=lambda name: (name != OVERALL, name not in hurt))
     points = {
         (measure.name, name, arm): _points(measure, drawn.get((name, arm), ()), at_s)
-        for measure in MEASURES
+        for measure in measures
         for name in slices
         for arm in ARMS
     }
     rulers = {}
-    for measure in MEASURES:
+    for measure in measures:
         highest = max((y for key, found in points.items() if key[0] == measure.name for _, y in found), default=None)
-        rulers[measure.name] = _ruler(measure, highest, budget_ms if measure.name == BUDGETED else None)
+        rulers[measure.name] = _ruler(measure, highest, budgets_ms.get(measure.name))
 
     def cell(measure: Measure, name: str) -> Cell:
         arms = {arm: (points[measure.name, name, arm], latest.get((name, arm), ())) for arm in ARMS}
@@ -171,7 +191,7 @@ def grid(
             slice_name(name),
             name,
             tuple((arm, f"{requests:,}") for arm in ARMS if (requests := _requests(latest.get((name, arm), ())))),
-            tuple(cell(measure, name) for measure in MEASURES),
+            tuple(cell(measure, name) for measure in measures),
         )
         for name in slices
     )

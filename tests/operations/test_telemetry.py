@@ -28,6 +28,9 @@ def test_gateways_promise_what_canaries_are_judged_by() -> None:
         assert (promised.latency_ms, promised.latency_share) == (
             latency_budget(plan) or (None, Objectives().latency_share)
         )
+        assert (promised.first_audio_ms, promised.first_audio_share) == (
+            latency_budget(plan, "first_audio_ms") or (None, Objectives().first_audio_share)
+        )
         assert promised.availability == settings.serving.availability
 
 

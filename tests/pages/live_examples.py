@@ -51,11 +51,11 @@ def quantiles(p95: float, n: int) -> Quantiles:
 
 def window(
     minute: int, name: str, arm: Arm, *, requests: int, p95: float, failures: int = 0, churn: float = 0.06,
-    bundle: Digest | None = None, first: bool = True,
+    bundle: Digest | None = None, first: bool = True, audio: float | None = None,
 ) -> Window:  # fmt: skip
-    """One minute of one arm on one slice; `minute` 0 is the last."""
+    """One minute of one arm on one slice; `minute` 0 is the last; `audio` is the first audio's p95."""
     until = AT_S - 60 * minute
-    words = 40 * requests
+    words = 40 * requests if first or audio is None else 0
     return Window(
         since_s=until - 60,
         until_s=until,
@@ -66,11 +66,13 @@ def window(
         failures=failures,
         latency_ms=quantiles(p95, requests),
         first_partial_ms=quantiles(p95 * 0.4, requests) if first else None,
+        first_audio_ms=None if audio is None else quantiles(audio, requests),
         queue_ms=quantiles(p95 * 0.1, requests),
         partial_words=words,
         unstable_words=round(words * churn),
         privacy_errors=0,
         corrections=round(requests * wave(minute, 0.01, 0.04)),
+        underruns=0 if audio is None else round(requests * wave(minute, 0.0, 0.02)),
         cost_usd=0.0001 * requests,
         audio_s=3.0 * requests,
     )
@@ -246,11 +248,51 @@ def quiet() -> LiveReport:
     return report(family(now=(), series=(), burns=(burn("availability", 0, left=1),)))
 
 
+def _spoken(name: str, *, hears: bool, late: bool, limit_ms: float) -> LiveFamily:
+    """A family that speaks, and perhaps hears; `late`: its first audio has come late for nine minutes."""
+    slices = ("overall", "device=phone", "device=web")
+    windows = tuple(
+        window(
+            minute, one, arm, requests=round(wave(minute + place, 40, 90)) // (6 if arm == "canary" else 1),
+            p95=1_900 + 90 * place + wave(minute, -60, 60), first=hears,
+            audio=(0.55 + 0.05 * place + wave(minute + place, -0.05, 0.05)) * limit_ms
+            * (2.1 if late and arm == "canary" else 1.0),
+        )
+        for minute in range(29, -1, -1)
+        for place, one in enumerate(slices)
+        for arm in (("stable", "canary") if late and minute < 9 else ("stable",))
+    )  # fmt: skip
+    promises = (
+        Promise(objective="availability", share=0.999),
+        Promise(objective="first_audio", share=0.9, latency_ms=limit_ms),
+    )
+    burns = (
+        burn("availability", 0.1),
+        burn("first_audio", 6.4 if late else 0.3, action="ticket" if late else "none", short_s=1800, long_s=21600),
+    )
+    canary = CanaryRoute(bundle=CANARY, stage="wide", weight=0.15) if late else None
+    return family(
+        family=name, promises=promises, burns=burns, series=windows, now=windows[-len(slices) * (1 + late):],
+        table=table(9, STABLE, canary=canary, moved_at="2026-11-20T14:02:00Z").model_dump(mode="json"),
+        workers={STABLE: worker(), CANARY: worker()} if late else {STABLE: worker()},
+        canary=progress().model_copy(update={"family": name}) if late else None,
+    )  # fmt: skip
+
+
+def speaking() -> LiveReport:
+    """A voice whose canary begins too late, and an assistant that is well."""
+    return report(
+        _spoken("tts-en", hears=False, late=True, limit_ms=400.0),
+        _spoken("assistant", hears=True, late=False, limit_ms=1_500.0),
+    )
+
+
 def empty() -> LiveReport:
     """A gateway without a family."""
     return report()
 
 
 EXAMPLES = {
-    "calm": calm, "canary": canary, "burning": burning, "down": down, "first": first, "quiet": quiet, "empty": empty,
+    "calm": calm, "canary": canary, "burning": burning, "down": down, "first": first, "quiet": quiet,
+    "speaking": speaking, "empty": empty,
 }  # fmt: skip

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.live import Window
-from pages.plots.sparklines import FEWEST, MEASURES, SPAN_S, Cell, Grid, grid
+from pages.plots.sparklines import FEWEST, FIRST_AUDIO, LATENCY, SPAN_S, Cell, Grid, grid
 from tests.pages.live_examples import AT_S, CANARY, OLD, burn, traffic, window
 
 
@@ -37,7 +37,7 @@ def points(path: str) -> list[tuple[float, float]]:
 )
 def test_every_line_lies_in_its_cell_and_runs_to_the_right(made: list[tuple[int, float, int, str]]) -> None:
     windows = [window(minute, "overall", arm, requests=n, p95=p95) for minute, p95, n, arm in made]  # type: ignore[arg-type]
-    for row in drawn(*windows, budget_ms=400.0).rows:
+    for row in drawn(*windows, budgets_ms={LATENCY: 400.0}).rows:
         for one in row.cells:
             for line in one.lines:
                 for part in line.path.split("M")[1:]:
@@ -96,14 +96,16 @@ def test_a_shadow_is_drawn_as_the_canary() -> None:
     ("p95", "said", "shown"), [(300.0, "budget 400 ms", True), (40.0, "budget 400 ms, above this", False)]
 )
 def test_a_budget_far_above_is_named_and_not_drawn(p95: float, said: str, shown: bool) -> None:
-    made = drawn(window(0, "overall", "stable", requests=20, p95=p95), budget_ms=400.0)
+    made = drawn(window(0, "overall", "stable", requests=20, p95=p95), budgets_ms={LATENCY: 400.0})
     assert made.columns[0].budget == said
     assert (cell(made, "latency p95").budget is not None) is shown
 
 
 @pytest.mark.parametrize(("p95", "over"), [(400.0, False), (401.0, True)])
 def test_a_last_minute_over_budget_says_so(p95: float, over: bool) -> None:
-    line = cell(drawn(window(0, "overall", "stable", requests=20, p95=p95), budget_ms=400.0), "latency p95").lines[0]
+    line = cell(
+        drawn(window(0, "overall", "stable", requests=20, p95=p95), budgets_ms={LATENCY: 400.0}), "latency p95"
+    ).lines[0]
     assert line.over is over
     assert line.title.endswith(", over budget") is over
 
@@ -122,5 +124,39 @@ def test_moves_of_the_route_table_stand_where_they_happened() -> None:
 def test_half_an_hour_has_a_row_a_slice_and_a_cell_a_measure() -> None:
     made = grid(traffic(canary=True), (), at_s=AT_S)
     assert len(made.rows) == 7
-    assert all(len(row.cells) == len(MEASURES) for row in made.rows)
+    names = [column.name for column in made.columns]
+    assert all([one.name for one in row.cells] == names for row in made.rows)
     assert all(line.number == "" for row in made.rows for one in row.cells for line in one.lines)
+
+
+HEARS = ["latency p95", "first partial p95", "partial churn", "failed", "corrected"]
+SPEAKS = ["latency p95", "first audio p50", "first audio p95", "failed", "playback paused"]
+
+
+@pytest.mark.parametrize(
+    ("task", "windows", "columns"),
+    [
+        ("nobody asked", [], HEARS),
+        ("transcription", [window(0, "overall", "stable", requests=9, p95=200)], HEARS),
+        ("synthesis", [window(0, "overall", "stable", requests=9, p95=200, first=False, audio=90)], SPEAKS),
+        (
+            "dialogue",
+            [window(0, "overall", "stable", requests=9, p95=200, audio=90)],
+            SPEAKS[:3] + HEARS[1:3] + SPEAKS[3:],
+        ),
+    ],
+)
+def test_the_columns_are_what_a_family_of_a_task_is_judged_by(
+    task: str, windows: list[Window], columns: list[str]
+) -> None:
+    assert [column.name for column in drawn(*windows).columns] == columns, task
+
+
+def test_first_audio_is_drawn_at_both_quantiles_and_held_to_its_budget() -> None:
+    slow = window(0, "overall", "stable", requests=20, p95=2_000, first=False, audio=480.0)
+    made = drawn(slow, budgets_ms={FIRST_AUDIO: 400.0})
+    (median,), (tail,) = cell(made, "first audio p50").lines, cell(made, FIRST_AUDIO).lines
+    assert (median.title, median.over) == ("stable, last minute: 264 ms, p50 of 20 answers", False)
+    assert (tail.title, tail.over) == ("stable, last minute: 480 ms, p95 of 20 answers, over budget", True)
+    assert [column.budget for column in made.columns] == ["", "", "budget 400 ms", "", ""]
+    assert cell(made, "playback paused").said.startswith("stable, last minute: 0.0%, 0 of 20 answers")

@@ -62,7 +62,9 @@ def test_requests_are_counted_by_bundle_arm_and_slice() -> None:
     seen = Windows(clock=Clock())
     seen.record(row(device="phone", language="en"))
     seen.record(row(device="phone", status=503, latency_ms=9.0))
-    seen.record(row(bundle=OTHER, arm="canary", first_partial_ms=50.0, partial_words=8, unstable_words=2))
+    seen.record(
+        row(bundle=OTHER, arm="canary", first_partial_ms=50.0, first_audio_ms=70.0, partial_words=8, unstable_words=2)
+    )
     seen.record(row(bundle=OTHER, arm="shadow"))
     seen.record(row(family="other"))
     found = {(window.bundle, window.arm, window.slice): window for window in seen.now(FAMILY)}
@@ -81,6 +83,8 @@ def test_requests_are_counted_by_bundle_arm_and_slice() -> None:
     assert (canary.partial_words, canary.unstable_words) == (8, 2)
     assert canary.first_partial_ms is not None
     assert canary.first_partial_ms.p50 == pytest.approx(50, rel=ERROR)
+    assert canary.first_audio_ms is not None
+    assert canary.first_audio_ms.p50 == pytest.approx(70, rel=ERROR)
 
 
 @pytest.mark.parametrize(
@@ -173,6 +177,7 @@ def minutes(count: int, *, good: int = 0, bad: int = 0, **what: Any) -> Traffic:
 
 
 FAILED, SLOW, PRIVATE = {"status": 503}, {"latency_ms": 901.0}, {"privacy_errors": 1}
+LATE: dict[str, Any] = {"first_audio_ms": 401.0}
 
 
 @pytest.mark.parametrize(
@@ -193,6 +198,14 @@ FAILED, SLOW, PRIVATE = {"status": 503}, {"latency_ms": 901.0}, {"privacy_errors
         ("a third over the budget", [minutes(60, good=6, bad=4, **SLOW)], "latency", "ticket", True),
         ("nearly all over the budget", [minutes(60, good=1, bad=9, **SLOW)], "latency", "page", True),
         ("as many as are allowed", [minutes(60, good=19, bad=1, **SLOW)], "latency", "none", False),
+        ("speech begins too late", [minutes(60, bad=9, **LATE)], "first_audio", "page", True),
+        (
+            "it began too late, and does no more",
+            [minutes(60, bad=4, **LATE), minutes(60, bad=6, first_audio_ms=399.0)],
+            "first_audio",
+            "none",
+            True,
+        ),
         ("one private run", [minutes(60, good=10), minutes(1, bad=1, **PRIVATE)], "privacy", "page", True),
         (
             "a private run of two hours ago",
@@ -207,11 +220,11 @@ def test_who_is_called_when_a_budget_burns(
     name: str, traffic: list[Traffic], objective: str, action: str, overspent: bool
 ) -> None:
     clock = Clock()
-    seen = Windows({FAMILY: Objectives(availability=0.999, latency_ms=900)}, clock)
+    seen = Windows({FAMILY: Objectives(availability=0.999, latency_ms=900, first_audio_ms=400)}, clock)
     for play in traffic:
         play(seen, clock)
     burns = {burn.objective: burn for burn in seen.burns(FAMILY) if burn.slice == OVERALL}
-    assert set(burns) == {"availability", "latency", "privacy"}
+    assert set(burns) == {"availability", "latency", "first_audio", "privacy"}
     assert burns[objective].action == action, name
     assert (burns[objective].left < 0) == overspent, name
 
