@@ -133,8 +133,8 @@ class SpeechRequest(Part):
     """The body of `POST /v1/audio/speech`.
 
     `voice` is the bundle's own name of its voice, or `default`; `speed` other than 1 is refused; with `stream` false
-    the answer comes when all of it is made, and a WAV file then says its length; `stream_format` has one value, and
-    `instructions` are accepted and not used.
+    the answer comes when all of it is made, and a WAV file then says its length (FLAC always comes so); `stream_format`
+    has one value, and `instructions` are accepted and not used.
     """
 
     model: str

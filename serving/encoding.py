@@ -2,9 +2,10 @@
 
 Boundary: no network; libsndfile (soundfile) packs, soxr resamples where a format has rates of its own.
 Invariants: bytes that have left never change, so nothing that an encoder wants to write again at its end is needed: a
-streamed WAV file says that its length is not known, FLAC leaves the count of samples open, MP3 has a constant bit rate,
-from which decoders tell its length; one encoder makes one stream, without gaps where chunks meet.
-Source: RFC 9639 (FLAC: a count of 0 is unknown), RFC 7845 (Ogg Opus), OpenAI's API reference (createSpeech).
+streamed WAV file says that its length is not known, MP3 has a constant bit rate, from which decoders tell its length;
+one encoder makes one stream, without gaps where chunks meet; FLAC is made at once, with its length. It could leave the
+count of samples open (0), but libsndfile takes that for 2^63 - 1, and who reads such a file with it fails.
+Source: RFC 9639 (FLAC), libsndfile issue 1038, RFC 7845 (Ogg Opus), OpenAI's API reference (createSpeech).
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ CONTAINERS: dict[SpeechFormat, tuple[str, str]] = {
 CHEAP: frozenset[SpeechFormat] = frozenset({"wav", "pcm"})
 """Formats that take less time than the way to a thread."""
 
+AT_ONCE: frozenset[SpeechFormat] = frozenset({"flac"})
+"""Formats that are sent when all was said."""
+
 OPUS_RATES_HZ = (8_000, 12_000, 16_000, 24_000, 48_000)
 MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
@@ -70,7 +74,7 @@ class Encoder(Protocol):
 
 
 def encoder(shape: SpeechFormat, rate_hz: int) -> Encoder:
-    """An encoder for samples at `rate_hz`."""
+    """An encoder for samples at `rate_hz`, of a format that is not of AT_ONCE."""
     if shape == "pcm":
         return _Pcm()
     if shape == "wav":

@@ -130,8 +130,9 @@ def _speak() -> Json:
     answered: Json = {
         "description": (
             "The audio, sent sentence by sentence while it is made. `pcm` is little-endian 16-bit mono at the rate "
-            "that X-Soundcheck-Sample-Rate says. Streamed `wav` and `flac` do not say their length. A connection that "
-            "is closed before the end of the body broke off: not all was said."
+            "that X-Soundcheck-Sample-Rate says. A streamed `wav` does not say its length; `flac` does, and is sent "
+            "when all of it is made. A connection that is closed before the end of the body broke off: not all was "
+            "said."
         ),
         "headers": {**SENT_HEADERS, **ROUTED_HEADERS, **SAMPLE_RATE},
         "content": content,

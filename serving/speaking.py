@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from contracts.serving_api import SpeechRequest
 from serving.answers import refusal
 from serving.calls import CLIENT_GONE_STATUS, Call, Desk
-from serving.encoding import CHEAP, MEDIA_TYPES, encoder, sent_rate_hz, whole
+from serving.encoding import AT_ONCE, CHEAP, MEDIA_TYPES, encoder, sent_rate_hz, whole
 from serving.exchange import (
     ClientGone,
     admitted,
@@ -73,7 +73,7 @@ class Speaking:
     ) -> AsyncIterator[bytes]:
         """The answer's body, piece by piece."""
         shape = asked.response_format
-        if not asked.stream:
+        if not asked.stream or shape in AT_ONCE:
             samples = np.concatenate([chunk async for chunk in speech])
             yield await self._beside(shape not in CHEAP, lambda: whole(shape, samples, rate_hz))
             return
