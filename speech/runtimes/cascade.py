@@ -4,6 +4,7 @@ Boundary: reads its payload folder when it is loaded and nothing afterwards; the
 Invariants: each part is the payload that cascade.json names by digest, and passes the checks of its own engine; both
 hear audio at one rate; no word of a partial is committed, because the large part may say otherwise at the end; an
 answer's confidence is that of the part that gave it.
+With a router, another kind of runtime hears (speech/runtimes/cascade_routed.py).
 Source: coverage row 23. serving/cascade.py does the same with two bundles of a family and a switch in its route table;
 here the pair is one bundle, judged, promoted and taken back as one.
 
@@ -22,23 +23,33 @@ from pydantic import Field
 
 from contracts.bundle import payload_digest
 from contracts.digest import Digest, sha256_file
-from contracts.document import Document
+from contracts.document import Document, later
 from contracts.errors import Refused
 from contracts.train_manifest import FileEntry
 from speech.runtimes import BatchRuntime, Partial, Runtime, Samples, Stream, Transcript
 from speech.runtimes import load as load_engine
+from speech.runtimes.cascade_routed import RoutedRuntime, TellingRuntime
+from speech.runtimes.cascade_router import Router
 
 PARTS = ("small", "large")
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class CascadeConfig(Document):
-    """The file `cascade.json`: under which confidence the large part hears an utterance; digests of the parts."""
+    """The file `cascade.json`.
+
+    Attributes:
+        below: sureness under which the large part hears an utterance.
+        small, large: digests of the parts.
+        router: what says how sure the small part is, while it hears; None: its confidence, at the end.
+    """
 
     KIND: ClassVar[str] = "cascade"
 
-    below: Annotated[float, Field(ge=0, le=1)]
+    below: Share
     small: Digest
     large: Digest
+    router: Router | None = later(None)
 
 
 def part_digest(folder: Path) -> Digest:
@@ -51,11 +62,12 @@ def part_digest(folder: Path) -> Digest:
     return payload_digest(files)
 
 
-def load(payload: Path, *, threads: int = 1) -> CascadeRuntime:
-    """Load both parts; one that hears several utterances at once where both parts do.
+def load(payload: Path, *, threads: int = 1) -> CascadeRuntime | RoutedRuntime:
+    """Load both parts; without a router one that hears several utterances at once where both parts do.
 
     Raises:
-        Refused: a part is missing, is not the one that cascade.json names, or hears at another rate.
+        Refused: a part is missing, is not the one that cascade.json names, or hears at another rate; a router has
+            nothing to watch.
         Corrupt: a file does not parse.
     """
     from speech.weights import check_payload
@@ -74,6 +86,10 @@ def load(payload: Path, *, threads: int = 1) -> CascadeRuntime:
     small, large = parts["small"], parts["large"]
     if small.sample_rate_hz != large.sample_rate_hz:
         raise _refused(f"small hears {small.sample_rate_hz} Hz, large {large.sample_rate_hz} Hz")
+    if config.router is not None:
+        if not isinstance(small, TellingRuntime):
+            raise _refused("cascade.json has a router, and parts/small does not tell how unsure its outputs are")
+        return RoutedRuntime(small, large, config.below, config.router)
     if isinstance(small, BatchRuntime) and isinstance(large, BatchRuntime):
         return BatchCascadeRuntime(small, large, config.below)
     return CascadeRuntime(small, large, config.below)

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speech.ctc.decode import Decoder, DecoderConfig
+from speech.ctc.decode import BLANK, Decoder, DecoderConfig
 from speech.ctc.model import Recogniser, State
 from speech.front_end import FrontEndConfig, LogMel
 from speech.runtimes import OutputsNotFinite, Partial, Samples, Stream, Transcript
+from speech.runtimes.cascade_router import Outputs
 
 
 class CtcRuntime:
@@ -51,16 +52,25 @@ class CtcRuntime:
 
     def transcribe_many(self, utterances: Sequence[Samples]) -> list[Transcript]:
         """The transcripts of whole utterances, (samples,) each; shorter ones are padded behind their end."""
+        return [self._decoded(scores) for scores in self._scores(utterances)]
+
+    def listen(self, audio: Samples) -> tuple[Transcript, Outputs]:
+        """The transcript of one whole utterance, and how unsure each output was (TellingRuntime)."""
+        scores = self._scores([audio])[0]
+        return self._decoded(scores), outputs_of(scores)
+
+    def _scores(self, utterances: Sequence[Samples]) -> list[Tensor]:
+        """Log probabilities of each utterance, (outputs, vocabulary)."""
         with torch.inference_mode():
             features = [self.front_end.frames(torch.cat([_tensor(audio), self.tail])) for audio in utterances]
             padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
             scores, _ = self.model(padded, self.model.initial(len(features)))
             counts = self.model.outputs_of(torch.tensor([len(frames) for frames in features])).tolist()
-            return [self._decoded(own[:count]) for own, count in zip(scores, counts, strict=True)]
+            return [_finite(own[:count]) for own, count in zip(scores, counts, strict=True)]
 
     def _decoded(self, scores: Tensor) -> Transcript:
         decoder = self.new_decoder()
-        decoder.accept(_finite(scores))
+        decoder.accept(scores)
         return decoder.transcript()
 
     def accept_many(self, streams: Sequence[Stream], chunks: Sequence[Samples]) -> list[Partial | None]:
@@ -98,6 +108,7 @@ class CtcStream:
         self.features = runtime.front_end.stream()
         self.state = runtime.model.initial()
         self.decoder = runtime.new_decoder()
+        self.scores = torch.empty(0, runtime.model.config.vocabulary_size)
         self._last = Partial("", 0)
 
     def accept(self, chunk: Samples) -> Partial | None:
@@ -108,6 +119,10 @@ class CtcStream:
         """Hear the tail of silence and give the final transcript."""
         self._runtime.accept_many([self], [self._runtime.tail.numpy()])
         return self.decoder.transcript()
+
+    def outputs(self) -> Outputs:
+        """How unsure each output of the latest chunk was (TellingStream)."""
+        return outputs_of(self.scores)
 
     def partial(self) -> Partial | None:
         """What the decoder says now, None where it said the same before."""
@@ -136,8 +151,16 @@ class _Hearing:
     def commit(self) -> Partial | None:
         """Let the stream have heard it."""
         self._stream.features, self._stream.state = self._features, self.state
+        self._stream.scores = self.scores
         self._stream.decoder.accept(self.scores)
         return self._stream.partial()
+
+
+def outputs_of(scores: Tensor) -> Outputs:
+    """Entropy (nats) and probability of the blank of each output, from log probabilities (outputs, vocabulary)."""
+    probabilities = scores.exp()
+    told = torch.stack([-(probabilities * scores).sum(-1), probabilities[:, BLANK]], dim=1)
+    return np.asarray(told.numpy(), dtype=np.float64)
 
 
 def _tensor(samples: Samples) -> Tensor:
