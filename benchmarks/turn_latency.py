@@ -5,7 +5,8 @@ assistant, made for the occasion, and questions of the pack assistant-questions,
 Invariants: gateway and engine are asked the same questions in turns, each first in its turn, with the same chunks in
 real time; both are warm, and started outside the clock; before there is a figure the gateway hears, replies and says
 what the engine does, sample for sample. The clock runs from the end of the user's speech, which is the silence that
-ends a turn. The client's own cost is in what is measured through the gateway.
+ends a turn. The client's own cost is in what is measured through the gateway, and so is every wait for a core: the
+load average of the machine's last minute stands beside the figures.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -102,7 +104,7 @@ def measure(progress: frame.Progress, count: int = 12, rounds: int = 6, cadence:
                 progress(f"turns, round {number + 1} of {rounds}")
                 measured.append(_round(engine, gateway, asked, number, cadence))
     settings = {"questions": count, "rounds": rounds, "version": VERSION, "silence_s": SILENCE_S, "cadence": cadence}
-    return frame.Result(settings, figures_of(measured))
+    return frame.Result({**settings, "load_average": round(os.getloadavg()[0], 1)}, figures_of(measured))
 
 
 def recorded(folder: Path, count: int) -> list[Question]:
