@@ -33,10 +33,10 @@ push: install  ## send training data, packs and candidates to the store (DVC, do
 	soundcheck data push
 
 release: install  ## the whole story: train, release v1 and v2, stop v3, roll back and go forward (APPROVE=auto: unattended)
-	python -m flows.demo --family $(FAMILY)
+	python -m flows.demo --story $(FAMILY)$(if $(STORY),/$(STORY))
 
 release-en: install  ## the same with real recordings: pocketsphinx, then moonshine
-	python -m flows.demo --family asr-en
+	python -m flows.demo --story asr-en
 
 down:  ## stop every server that was started
 	-soundcheck down

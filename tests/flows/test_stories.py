@@ -15,9 +15,9 @@ from operations.settings import Settings
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("family", STORIES)
-def test_a_story_names_what_is_there(family: str, tmp_path: Path) -> None:
-    story = STORIES[family]
+@pytest.mark.parametrize("name", STORIES)
+def test_a_story_names_what_is_there(name: str, tmp_path: Path) -> None:
+    family, story = name.partition("/")[0], STORIES[name]
     assert Settings(ROOT, tmp_path).policy(family).family == family
     stages = set(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
     assert set(story.stages) <= stages
@@ -25,9 +25,9 @@ def test_a_story_names_what_is_there(family: str, tmp_path: Path) -> None:
     assert all(importlib.util.find_spec(words[0]) for words in story.makers.values())
 
 
-@pytest.mark.parametrize("family", STORIES)
-def test_every_candidate_of_a_story_is_made(family: str) -> None:
-    story = STORIES[family]
+@pytest.mark.parametrize("name", STORIES)
+def test_every_candidate_of_a_story_is_made(name: str) -> None:
+    family, story = name.partition("/")[0], STORIES[name]
     made = set(story.makers) | _outputs(family, story)
     assert {version for version in (story.first, story.better, story.worse) if version} <= made
 
