@@ -16,6 +16,7 @@ import httpx
 from contracts.bundle import GoldenAnswer
 from contracts.policy import Task
 from speech.kinds import Prompt
+from speech.runtimes import Samples
 
 
 class Door(NamedTuple):
@@ -26,6 +27,13 @@ class Door(NamedTuple):
     key: str
 
 
+class Speech(NamedTuple):
+    """What a voice said: samples in [-1, 1], (n,), at `rate_hz`."""
+
+    samples: Samples
+    rate_hz: int
+
+
 class Asked(NamedTuple):
     """An answer as its client saw it.
 
@@ -34,6 +42,7 @@ class Asked(NamedTuple):
         latency_ms: until all of the answer was there; of a stream from the end of what was sent.
         first_ms: until the first words of a transcript, or the first samples of a reply, were there; None without any.
         starved: whether playing what came, as it came, would have starved; None where nothing is played.
+        speech: what was heard of a voice; None of other tasks.
     """
 
     answer: GoldenAnswer
@@ -44,6 +53,7 @@ class Asked(NamedTuple):
     first_ms: float | None = None
     route_version: int | None = None
     starved: bool | None = None
+    speech: Speech | None = None
 
 
 class Asker(Protocol):

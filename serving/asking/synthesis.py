@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 
 from contracts.bundle import GoldenAnswer
-from serving.asking import Asked, Door
+from serving.asking import Asked, Door, Speech
 from serving.client import next_said, open_speech, open_stream
 from speech.kinds import Prompt
 from speech.playback import Playback
@@ -43,10 +43,9 @@ class Ear:
         self.playback.came(len(pcm) // 2 / self._rate_hz, now)
         self._pcm += pcm
 
-    def answer(self) -> GoldenAnswer:
-        """The sketch of what was heard; nothing of nothing."""
-        samples = (np.frombuffer(bytes(self._pcm), dtype="<i2") / 32767).astype(np.float32)
-        return GoldenAnswer(vector=sketch(samples, self._rate_hz) if samples.size else ())
+    def speech(self) -> Speech:
+        """All that was heard."""
+        return Speech((np.frombuffer(bytes(self._pcm), dtype="<i2") / 32767).astype(np.float32), self._rate_hz)
 
 
 async def ask(
@@ -81,8 +80,9 @@ async def stream(
 
 
 def _asked(ear: Ear, bundles: tuple[str, ...], request_id: str, route_version: int, began: float) -> Asked:
+    speech = ear.speech()
     return Asked(
-        answer=ear.answer(),
+        answer=GoldenAnswer(vector=sketch(*speech) if speech.samples.size else ()),
         bundle=bundles[-1],
         bundles=frozenset(bundles),
         request_id=request_id,
@@ -90,4 +90,5 @@ def _asked(ear: Ear, bundles: tuple[str, ...], request_id: str, route_version: i
         first_ms=ear.first_ms,
         route_version=route_version,
         starved=ear.playback.starved,
+        speech=speech,
     )
