@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import httpx
 
@@ -23,9 +23,11 @@ from contracts.live import CanaryProgress
 from contracts.policy import CanaryPlan
 from contracts.reports import CanaryDecision, CanaryReport, Look, SliceEvidence
 from contracts.routing import RouteTable, Stage
-from monitoring.canary import MAX_PARTIAL_SLICES, judge
+from monitoring.canary import MAX_PARTIAL_SLICES, Judgement, judge
+from monitoring.canary import Judge as StageJudge
 from monitoring.health import columns_of
 from operations import pointer
+from operations.canary_follow import Follower
 from operations.canary_judge import Blind, Judge
 from operations.canary_looks import Looks, look_of, read, slowest, write
 from operations.canary_route import Began, Canary
@@ -64,6 +66,15 @@ class Seen(NamedTuple):
     close: bool = False
 
 
+class Terms(TypedDict):
+    """What the judge of a stage is told beside its plan and its rows."""
+
+    started_s: float
+    baseline: bool
+    stage: Stage
+    same_bundle: bool
+
+
 class Watch:
     """Watches one stage.
 
@@ -83,7 +94,9 @@ class Watch:
         plan = plan_of(canary.policy.canary, stage)
         self._deadline_s = plan.deadline_s + (canary.policy.approvals.timeout_s if held else 0.0)
         self._plan = plan.model_copy(update={"deadline_s": plan.deadline_s + HELD_S}) if held else plan
-        self._judge = Judge(judge)
+        self._judge = Judge(lambda call: call())
+        self._follower = Follower(lambda: StageJudge(self._plan, **self._terms), self._started_s)
+        self._goes_on: tuple[CanaryDecision, ...] = ("continue", "promote", "hold") if held else ("continue",)
         self._looks = Looks(_looked(context, canary, stage, began))
         self._table: RouteTable | None = None
         self._off = False
@@ -137,6 +150,8 @@ class Watch:
         if deaths := worker_deaths(self._context, self._canary.family, self._canary.bundle):
             return Seen("rollback", (f"workers of the canary died {deaths} times, as gateways say",))
         try:
+            if seen := self._glance(now_s):
+                return seen
             rows = self._rows()
         except Exception as error:
             # A disk or segment that cannot be read is telemetry that is down (fault 40).
@@ -149,23 +164,44 @@ class Watch:
             return Seen("rollback", tuple(reasons), close=close)
         return self._judged(rows, now_s, late)
 
-    def _judged(self, rows: pd.DataFrame, now_s: float, late: bool) -> Seen:
-        baseline = self._canary.stable is not None
+    def _glance(self, now_s: float) -> Seen | None:
+        """A look at what is new, in a long stage; None where all rows must be looked at."""
+        since_s = self._follower.since_s(now_s, self._elsewhere())
+        if since_s is None:
+            return None
+        newer = self._rows(since_s)
+        if never_again(newer)[0]:
+            return None
         try:
-            said = self._judge.ask(
-                rows, self._plan, now_s=now_s, started_s=self._started_s, baseline=baseline, stage=self._stage,
-                same_bundle=self._canary.bundle == self._canary.stable,
-            )  # fmt: skip
+            said = self._judge.ask(lambda: self._follower.look(newer, now_s))
+        except Blind:
+            return None
+        return _seen(said) if said.decision in self._goes_on else None
+
+    def _judged(self, rows: pd.DataFrame, now_s: float, late: bool) -> Seen:
+        try:
+            if self._follower.is_for(rows, now_s):
+                said = self._judge.ask(lambda: self._follower.take(rows, now_s, self._elsewhere()))
+                if said.decision in self._goes_on:
+                    return _seen(said)
+            said = self._judge.ask(lambda: judge(rows, self._plan, now_s=now_s, **self._terms))
         except Blind as blind:
             return Seen("rollback" if late else "continue", (str(blind),))
         except WrongCall as wrong:
             return Seen("hold", (f"the plan cannot be judged: {wrong.what}",))
-        reasons = said.reasons
         if rows.empty and (lag := self._lag()):
-            reasons = (*reasons, lag)
+            said = said._replace(reasons=(*said.reasons, lag))
             if now_s - self._started_s > FOLLOW_S:
-                return Seen("hold", reasons)
-        return Seen(said.decision, reasons, said.evidence, said.stable_sessions, said.canary_sessions, said.slices)
+                return Seen("hold", said.reasons)
+        return _seen(said)
+
+    @property
+    def _terms(self) -> Terms:
+        canary = self._canary
+        return Terms(
+            started_s=self._started_s, baseline=canary.stable is not None, stage=self._stage,
+            same_bundle=canary.bundle == canary.stable,
+        )  # fmt: skip
 
     def _taken_off(self) -> str:
         """Why there is nothing to watch any more; "" while the stage is routed, and while the store does not answer."""
@@ -188,13 +224,19 @@ class Watch:
             return f"a gateway does not serve the stage yet: {error.got}"
         return "" if alive else "no gateway lives"
 
-    def _rows(self) -> pd.DataFrame:
-        """The stage's telemetry, with that of earlier attempts that were held: one process over all restarts (U6)."""
+    def _rows(self, after_s: float | None = None) -> pd.DataFrame:
+        """The stage's telemetry, with that of earlier attempts that were held: one process over all restarts (U6).
+
+        `after_s`: only what is dated later, where that is long after the stage began.
+        """
         import pandas as pd
 
         from serving import telemetry
 
         last = self._table.version if self._table else self._began.version
+        if after_s is not None:
+            rows = telemetry.read(self._context.home / "telemetry", self._canary.family, after_s)
+            return self._comparable(rows[rows["timestamp"] > after_s], self._began.version, last)
         since_s = min([self._started_s, *(_time(attempt.started_at) for attempt in self._earlier)])
         rows = telemetry.read(self._context.home / "telemetry", self._canary.family, since_s)
         parts = [self._comparable(rows[rows["timestamp"] >= self._started_s], self._began.version, last)]
@@ -206,10 +248,14 @@ class Watch:
         return pd.concat(kept).sort_values("timestamp", kind="stable") if kept else parts[0]
 
     def _comparable(self, rows: pd.DataFrame, first: int, last: int) -> pd.DataFrame:
-        elsewhere: dict[str, tuple[str, ...]] = {}
+        return comparable(rows, self._route, first_version=first, last_version=last, elsewhere=self._elsewhere())
+
+    def _elsewhere(self) -> dict[str, tuple[str, ...]]:
+        """Label -> values whose traffic slice rules send elsewhere."""
+        found: dict[str, tuple[str, ...]] = {}
         for rule in self._table.slice_rules if self._table else ():
-            elsewhere[rule.label] = (*elsewhere.get(rule.label, ()), rule.value)
-        return comparable(rows, self._route, first_version=first, last_version=last, elsewhere=elsewhere)
+            found[rule.label] = (*found.get(rule.label, ()), rule.value)
+        return found
 
     def _show(self, seen: Seen) -> None:
         canary, alpha = self._canary, self._plan.alpha
@@ -235,6 +281,10 @@ class Watch:
         done = 100 if seen.decision == "promote" else int(100 * share)
         slow = f": {pair.slice} {pair.metric}" if pair and done < 100 else ""
         self._context.progress(f"canary {self._stage}, % of evidence{slow}", done, 100)
+
+
+def _seen(said: Judgement) -> Seen:
+    return Seen(said.decision, said.reasons, said.evidence, said.stable_sessions, said.canary_sessions, said.slices)
 
 
 def may_go_on(canary: Canary, seen: Seen, back: tuple[str, ...]) -> bool:

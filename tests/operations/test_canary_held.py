@@ -123,7 +123,7 @@ def test_nobody_who_can_judge_is_nobody_who_watches(waiting: World) -> None:
     def crash(*_: object) -> Any:
         raise ZeroDivisionError
 
-    waiting.answer = crash
+    waiting.answer, waiting.step_s, waiting.sessions = crash, 5, 1
     began = waiting.now
     stop = hold(waiting.context, found(waiting), lambda: False)
     assert stop is not None
