@@ -1,15 +1,13 @@
-"""What a cascade of two candidates would save, and what it would lose, at each threshold of its router.
+"""What the cascades of params.yaml save, and what they lose, at each threshold of their routers.
 
-Boundary: runs both parts over the pack `commands` once, and judges what a cascade would have answered by the policy's
-own gates (evalpacks.scoring); prints; writes nothing.
+Boundary: runs both parts over the pack `commands` once, streams a sample at each threshold, and judges what a cascade
+would have answered by the policy's own gates (evalpacks.scoring); prints; writes nothing.
 Invariants: a threshold is judged as a release is: paired with the large part, on every gated slice. Metrics that need
-streams are not asked, and cost is of streams: the small part hears every chunk, the large part the whole utterance of
-what is sent on.
+streams are not asked; compute is measured of streams, in turns with the large part.
 """
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -27,15 +25,17 @@ from evalpacks.scoring import score_report
 from operations.settings import find_settings
 from speech.cascade import TARGET, plans
 from speech.run import read_audio, run_pack, time_pack
-from speech.runtimes import Runtime
-from speech.runtimes import load as load_engine
+from speech.runtimes import cascade as cascade_engine
+from speech.runtimes.cascade import CascadeRuntime
+from speech.runtimes.cascade_routed import RoutedRuntime
+from speech.runtimes.cascade_router import Sureness
 
 if TYPE_CHECKING:
     import pandas as pd
 
-THRESHOLDS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.998, 1.0)
+THRESHOLDS = (0.8, 0.85, 0.9, 0.95, 0.99, 1.0)
 TIMED = 60
-"""Utterances of the timing passes."""
+"""Utterances of a timing pass."""
 NOBODY = "0" * 64
 """Digest of payloads that are judged and never packaged."""
 
@@ -52,47 +52,53 @@ def quick(progress: frame.Progress) -> frame.Result:
 
 def _measure(every: int | None, progress: frame.Progress) -> frame.Result:
     settings = find_settings()
-    version, plan = next(iter(plans(yaml.safe_load(Path("params.yaml").read_text())).items()))
     pack = load(settings.pack("commands"))
     pack = pack if every is None else _thinned(pack, every)
-    models = {name: load_engine(TARGET / name / "payload") for name in (plan.small, plan.large)}
-    heard = {}
-    for name, model in models.items():
-        progress(f"{name} hears {len(pack.utterances)} utterances")
-        heard[name] = run_pack(model, pack.utterances, pack.root)
-    streamed, whole = _seconds(models, pack, progress)
     policy = _unstreamed(settings.policy("asr-commands"))
     figures = {}
-    for below in THRESHOLDS:
-        sent = ~(heard[plan.small]["confidence"].to_numpy(dtype=np.float64) >= below)
-        saved = 1 - (streamed[plan.small] + sent.mean() * whole) / streamed[plan.large]
-        verdicts = _verdicts(pack, _routed(heard[plan.small], heard[plan.large], sent), heard[plan.large], policy)
-        name = f"below_{below:g}".replace(".", "_")
-        figures[f"{name}_sent_on"] = frame.Figure(float(sent.mean()), "share", "lower")
-        figures[f"{name}_compute_saved"] = frame.Figure(float(saved), "share", "higher")
-        open_ones = sum(count for value, count in verdicts.items() if value is not Value.PASS)
-        figures[f"{name}_not_passed"] = frame.Figure(float(open_ones), "comparisons", "lower")
-        progress(f"below {below:g}: {sent.mean():.0%} sent on, {saved:.0%} saved, {dict(verdicts)}")
-    return frame.Result({"cascade": version, "small": plan.small, "large": plan.large, "pack": pack.digest}, figures)
+    for version in plans(yaml.safe_load(Path("params.yaml").read_text())):
+        cascade = cascade_engine.load(TARGET / version / "payload")
+        progress(f"both parts of {version} hear {len(pack.utterances)} utterances")
+        small, large = (run_pack(part, pack.utterances, pack.root) for part in (cascade.small, cascade.large))
+        sureness = _sureness(cascade, small, pack)
+        for below in THRESHOLDS:
+            cascade.below = below
+            sent = ~(sureness >= below)
+            saved = _saved(cascade, pack)
+            verdicts = _verdicts(pack, _routed(small, large, sent), large, policy)
+            name = f"{version}_below_{below:g}".replace(".", "_").replace("-", "_")
+            figures[f"{name}_sent_on"] = frame.Figure(float(sent.mean()), "share", "lower")
+            figures[f"{name}_compute_saved"] = frame.Figure(saved, "share", "higher")
+            open_ones = sum(count for value, count in verdicts.items() if value is not Value.PASS)
+            figures[f"{name}_not_passed"] = frame.Figure(float(open_ones), "comparisons", "lower")
+            progress(f"{version} below {below:g}: {sent.mean():.0%} sent on, {saved:.0%} saved, {dict(verdicts)}")
+    return frame.Result({"pack": pack.digest}, figures)
 
 
 def _thinned(pack: Pack, every: int) -> Pack:
     return replace(pack, utterances=pack.utterances.iloc[::every].reset_index(drop=True))
 
 
-def _seconds(models: dict[str, Runtime], pack: Pack, progress: frame.Progress) -> tuple[dict[str, float], float]:
-    """Compute a second of audio: of each model as it streams; of the large one (the last) hearing it whole."""
+def _sureness(
+    cascade: CascadeRuntime | RoutedRuntime, small: pd.DataFrame, pack: Pack
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """How sure a cascade is of its small part's answers, (utterances,)."""
+    if isinstance(cascade, CascadeRuntime):
+        return small["confidence"].to_numpy(dtype=np.float64)
+    least = []
+    for path in pack.utterances["path"]:
+        sureness = Sureness(cascade.router)
+        sureness.hear(cascade.small.listen(read_audio(pack.root / path, cascade.sample_rate_hz))[1])
+        least.append(sureness.end())
+    return np.array(least)
+
+
+def _saved(cascade: CascadeRuntime | RoutedRuntime, pack: Pack) -> float:
+    """The share of the large part's compute that a cascade saves on a sample of streams."""
     sample = pack.utterances.sample(min(TIMED, len(pack.utterances)), random_state=7)
-    progress("timing")
-    tables = time_pack(models, sample, pack.root)
-    streamed = {name: float(table["compute_s"].sum() / table["audio_s"].sum()) for name, table in tables.items()}
-    large = list(models.values())[-1]
-    audio = [read_audio(pack.root / path, large.sample_rate_hz) for path in sample["path"]]
-    began = time.perf_counter()
-    for samples in audio:
-        large.transcribe(samples)
-    spent_s = time.perf_counter() - began
-    return streamed, spent_s * large.sample_rate_hz / sum(samples.size for samples in audio)
+    tables = time_pack({"large": cascade.large, "cascade": cascade}, sample, pack.root)
+    spent_s = {name: float(table["compute_s"].sum()) for name, table in tables.items()}
+    return 1 - spent_s["cascade"] / spent_s["large"]
 
 
 def _routed(small: pd.DataFrame, large: pd.DataFrame, sent: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> pd.DataFrame:
