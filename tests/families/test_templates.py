@@ -134,3 +134,28 @@ def test_law_a_stream_says_the_same_however_it_is_cut(cuts: list[int], seed: int
     assert len(whole.text.split()) == 4
     for partial in filter(None, shown):
         assert whole.text.split()[: partial.committed] == partial.text.split()
+
+
+@settings(max_examples=25, deadline=None)
+@given(cuts=st.lists(st.integers(0, 20_000), max_size=6), seed=st.integers(0, 99))
+def test_law_a_turn_is_answered_the_same_however_it_is_cut(project: Path, cuts: list[int], seed: int) -> None:
+    from families.templates.dialogue.make import QUESTIONS, speech
+
+    random = np.random.default_rng(seed)
+    tenant = str(random.choice(list(QUESTIONS)))
+    asked = str(random.choice(list(QUESTIONS[tenant])))
+    audio = speech(asked.split(), random, 0.003)
+    model: Any = _made("dialogue", project).model("v2")
+    turn = model.turn(tenant)
+    for chunk in np.split(audio, sorted(cut for cut in cuts if cut < audio.size)):
+        turn.accept(chunk)
+    reply = turn.reply()
+    assert reply.heard.text == asked
+    assert reply.handoff == (not QUESTIONS[tenant][asked])
+    assert reply.text == model.answer(asked, tenant).text
+
+
+def test_a_user_is_told_nothing_of_another_tenant_s_documents(project: Path) -> None:
+    model: Any = _made("dialogue", project).model("v2")
+    assert model.answer("lost", "station").citations == ("services#0",)
+    assert (model.answer("lost", "museum").citations, model.answer("lost", "").citations) == ((), ())
