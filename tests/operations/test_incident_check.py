@@ -75,7 +75,7 @@ def test_a_slice_fits_a_card_that_there_is_and_one_that_is_not_built(
         ("params.patch.yaml", "margin: ", "margin: -", "canary.metrics.churn.margin", "greater than or equal to 0"),
         (
             "params.patch.yaml", "numerator: unstable_words", "numerator: unstable_word",
-            "canary.metrics.churn.numerator", "a column of telemetry",
+            "canary.metrics.churn", "got: unstable_word",
         ),
         ("params.patch.yaml", "denominator: partial_words", "budget: 1.0", "metrics.churn", "lacks denominator"),
         ("params.patch.yaml", "- device", "- devise", "canary.metrics.churn.slices", "got: devise"),
