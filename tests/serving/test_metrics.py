@@ -136,6 +136,7 @@ def test_a_scrape_shows_what_is_served_now(start_tiny: StartGateway, tmp_path: P
         assert total(both, "soundcheck_worker_peak_memory_bytes") > 1e6
         assert len([name for name in both if "worker_waiting" in name]) == 4
 
+        transcribe(gateway.base_url, wav(silence(0.5)), "tiny", home.key, {})
         progress = home.root / PROGRESS / "tiny.json"
         progress.parent.mkdir(parents=True)
         known = canary_progress().model_copy(update={"release": canary.release, "looked_at": "2026-11-20T00:01:00Z"})
@@ -148,8 +149,6 @@ def test_a_scrape_shows_what_is_served_now(start_tiny: StartGateway, tmp_path: P
         until(gateway, lambda found: total(found, "soundcheck_canary_settled") == 1)
         progress.write_text("{")
         until(gateway, lambda found: total(found, "soundcheck_canary_looked_at_seconds") == moved_s)
-
-        transcribe(gateway.base_url, wav(silence(0.5)), "tiny", home.key, {})
         home.point("tiny", old)
         alone = until(gateway, lambda found: "canary_weight" not in " ".join(found))
         alone = until(gateway, lambda found: total(found, "soundcheck_worker_ready") == 1)
