@@ -11,7 +11,7 @@ looks spend nothing (U6).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
@@ -47,6 +47,11 @@ OF_COPIES = frozenset({"audio_s", "cost_usd", "infer_ms", "latency_ms", "queue_m
 """Columns that are measured of a shadow copy too."""
 HELD_S = 365 * 86_400.0
 """The deadline of a stage that held lies so far beyond it: how long people may take is `approvals.timeout_s`."""
+ASKED = frozenset((
+    "timestamp", "request_id", "session_id", "arm", "bundle", "route_version", "cascade", "degraded", "probe", "status",
+    "privacy_errors", "worker_died",
+))  # fmt: skip
+"""Columns that are read for any plan: which rows are compared (canary_rows.py), and what ends a canary at once."""
 STATUS_S = 2.0
 """Seconds that a gateway may take to say how its workers are."""
 
@@ -234,11 +239,12 @@ class Watch:
         from serving import telemetry
 
         last = self._table.version if self._table else self._began.version
+        folder, columns = self._context.home / "telemetry", self._columns(telemetry.COLUMNS)
         if after_s is not None:
-            rows = telemetry.read(self._context.home / "telemetry", self._canary.family, after_s)
+            rows = telemetry.read(folder, self._canary.family, after_s, None, columns)
             return self._comparable(rows[rows["timestamp"] > after_s], self._began.version, last)
         since_s = min([self._started_s, *(_time(attempt.started_at) for attempt in self._earlier)])
-        rows = telemetry.read(self._context.home / "telemetry", self._canary.family, since_s)
+        rows = telemetry.read(folder, self._canary.family, since_s, None, columns)
         parts = [self._comparable(rows[rows["timestamp"] >= self._started_s], self._began.version, last)]
         for attempt in self._earlier:
             ended_s = _time(attempt.started_at) + attempt.duration_s
@@ -249,6 +255,13 @@ class Watch:
 
     def _comparable(self, rows: pd.DataFrame, first: int, last: int) -> pd.DataFrame:
         return comparable(rows, self._route, first_version=first, last_version=last, elsewhere=self._elsewhere())
+
+    def _columns(self, known: Sequence[str]) -> tuple[str, ...]:
+        """Those of the known columns that say which rows are compared, and what of."""
+        wanted = {*ASKED, *self._plan.slices, *self._route.cohort, *self._elsewhere()}
+        for name, metric in self._plan.metrics.items():
+            wanted |= {*columns_of(name, metric), *(metric.slices or ())}
+        return tuple(name for name in known if name in wanted)
 
     def _elsewhere(self) -> dict[str, tuple[str, ...]]:
         """Label -> values whose traffic slice rules send elsewhere."""
