@@ -15,6 +15,7 @@ from operations import approve, keys
 from operations.context import Context, put
 from operations.gate import Stopped
 from operations.promote import promote
+from operations.view import release_view
 from registry.approvals import judge_decisions
 from registry.envelopes import APPROVAL_TYPE
 from registry.signing import sign
@@ -163,3 +164,25 @@ def test_fault_64_a_slow_clock_on_the_approver_s_machine_makes_no_answer_timely(
         "the approval came too late, which counts as a rejection",
         "3601 s after it was asked for",
     )
+
+
+def test_a_release_is_shown_as_what_happened_last(context: Context) -> None:
+    """People who wait are overtaken by a canary that is stopped, and a stop by people who reject."""
+    release = GatedRelease(context)
+    evidence = release.ask_approval()
+    outcomes = []
+
+    def shown() -> None:
+        view = release_view(context, FAMILY, release.captured["release"])
+        outcomes.append((view.outcome, view.stopped_at))
+
+    approve.record(context, FAMILY, evidence, decision="hold", key_name="anna")
+    shown()
+    context.ledger(FAMILY).append(
+        "canary", "complete", at=context.timestamp(), release=release.captured["release"],
+        data={"decision": "rollback", "verdict": "fail", "reasons": ["worse"]},
+    )  # fmt: skip
+    shown()
+    approve.record(context, FAMILY, evidence, decision="reject", key_name="cleo")
+    shown()
+    assert outcomes == [("held", "approve"), ("stopped", "canary"), ("rejected", "approve")]
