@@ -99,6 +99,8 @@ class Section(NamedTuple):
     history: tuple[Move, ...]
     versions: dict[str, str]
     commands: tuple[Command, ...]
+    idle: bool
+    """Nothing was ever routed, and nothing is wrong: a line says it all."""
 
 
 def render(report: LiveReport) -> str:
@@ -108,6 +110,8 @@ def render(report: LiveReport) -> str:
     script = files("pages").joinpath("templates/live/refresh.js").read_text()
     return template("live/page.html.j2").render(
         sections=sections,
+        busy=[one for one in sections if not one.idle],
+        idle=[one for one in sections if one.idle],
         word=word,
         kind=kind,
         at=moment(datetime.fromtimestamp(report.at_s, UTC).isoformat()),
@@ -170,6 +174,7 @@ def _section(report: LiveReport, live: LiveFamily) -> Section:
         history=tuple(sorted(live.history, key=lambda move: -move.version)),
         versions=dict(live.versions),
         commands=_commands(live, table),
+        idle=table is None and live.preparing is None and not troubles,
     )
 
 

@@ -55,7 +55,7 @@ def test_the_first_word_says_how_it_stands(state: str, expected: str) -> None:
         ("down", ["nobody answers for stable v2: its worker is failed", "5 restarts, killed by signal 9"]),
         ("first", ["canary v3 answers 100% of the labelled probes",
                    "no bundle is stable: other requests are answered 503",
-                   "there is no route table yet: requests are answered 503."]),
+                   "No bundle of these families is named by a route table; their requests are answered 503."]),
         ("quiet", ["No request in the last minute.", "by the route table; no request in the last minute"]),
         ("empty", ["This gateway was started without a family."]),
     ],
