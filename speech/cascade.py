@@ -157,10 +157,13 @@ def add_router(payload: Path, rows: pandas.DataFrame) -> str:
     alone = [f"{errors.sum() / heard.words.sum():.1%}" for errors in (heard.small_errors, heard.large_errors)]
     return (
         f"\n## The router\n\nA logistic regression on the entropy of the small model's outputs and on their share of "
-        f"blanks tells how probable it is that every word is right, while the utterance is being heard. It was fitted, "
-        f"and {config.below:g} was chosen, on {len(rows):,} utterances of the training voices that no part was trained "
-        f"on; the eval packs took no part in either. There the small model alone has a WER of {alone[0]}, the large "
-        f"one of {alone[1]}, and together (each voice routed by a regression that never heard it):\n\n{table}\n"
+        f"blanks tells how probable it is that every word is right, while the utterance is being heard. It was fitted "
+        f"on {len(rows):,} utterances of the training voices that no part was trained on, and {config.below:g} is the "
+        f"lowest threshold of the table below at which no accent in any noise loses a point there. Its features, how "
+        f"it hands over and that rule were chosen with figures of the eval pack `commands` in view, which flatters "
+        f"this model there; docs/routing.md has those of a pack that nobody had looked at. On the training voices the "
+        f"small model alone has a WER of {alone[0]}, the large one of {alone[1]}, and together (each voice routed by a "
+        f"regression that never heard it):\n\n{table}\n"
     )
 
 
