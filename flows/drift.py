@@ -14,6 +14,7 @@ from contracts.errors import SoundcheckError
 from contracts.verdict import Value
 from flows.parameters import Family
 from flows.wiring import open_context
+from operations.drift import NothingStable
 from tasks import drift as task
 
 
@@ -22,6 +23,8 @@ def drift(family: Family) -> Any:
     """Did the environment or the traffic change under the stable bundle of a family?"""
     try:
         found = task.evaluate(open_context(), Family(family).value)
+    except NothingStable as nothing:
+        return Completed(message=nothing.what)
     except SoundcheckError as error:
         return Failed(message=error.what, data=error)
     state = Completed if found.verdict.value == Value.PASS else Failed

@@ -68,6 +68,10 @@ def drift(context: Context, family: str, *, window_h: int | None = None) -> Drif
     return evaluation
 
 
+class NothingStable(Refused):
+    """There is nothing to look at yet: a person who asks is refused, a schedule that comes too early has no news."""
+
+
 def page_path(context: Context, family: str) -> Path:
     """Where the newest page of a family lies."""
     return context.home / "drift" / family / "index.html"
@@ -84,7 +88,7 @@ def _show(context: Context, evaluation: DriftEvaluation) -> None:
 def _stable(context: Context, family: str) -> Stable:
     bundle = pointer.current(context, family).stable
     if bundle is None:
-        raise Refused("the family has no stable bundle", where=family, next_step=f"soundcheck release {family}")
+        raise NothingStable("the family has no stable bundle", where=family, next_step=f"soundcheck release {family}")
     manifest = get_document(context.store, BundleManifest, bundle)
     released = get_document(context.store, ScoreReport, manifest.files["reports/quality.json"].sha256)
     return Stable(bundle, manifest, released, required_packs(context, family))

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from contracts.drift import DriftEvaluation
@@ -16,7 +17,9 @@ from contracts.errors import Refused
 from flows import drift as flow
 from flows.commands.evaluate import drift as command
 from flows.parameters import Family
+from operations.drift import NothingStable
 from tasks import drift as task
+from tests.flows.release_project import REPOSITORY
 from tests.pages import drift_examples as examples
 
 FAMILY = "asr-commands"
@@ -39,14 +42,29 @@ def test_the_run_ends_as_the_verdict(
     assert str(state.message).startswith(says)
 
 
-def test_a_refusal_is_the_run_s_message(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("why", "ends"),
+    [
+        (Refused("telemetry is of another time"), "FAILED"),
+        (NothingStable("the family has no stable bundle"), "COMPLETED"),  # a schedule that comes too early has no news
+    ],
+)
+def test_a_refusal_is_the_run_s_message(monkeypatch: pytest.MonkeyPatch, why: Refused, ends: str) -> None:
     def refuse(*_: Any) -> None:
-        raise Refused("the family has no stable bundle", where=FAMILY)
+        raise why
 
     monkeypatch.setattr(flow, "open_context", SimpleNamespace)
     monkeypatch.setattr(task, "evaluate", refuse)
     state = flow.drift.fn(Family(FAMILY))
-    assert (state.type.value, state.message) == ("FAILED", "the family has no stable bundle")
+    assert (state.type.value, state.message) == (ends, why.what)
+
+
+def test_every_family_is_looked_at_by_schedule() -> None:
+    deployed = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())["deployments"]
+    scheduled = [
+        one["parameters"]["family"] for one in deployed if "drift.py" in one["entrypoint"] and "schedule" in one
+    ]
+    assert sorted(scheduled) == sorted(yaml.safe_load((REPOSITORY / "params.yaml").read_text())["families"])
 
 
 def test_prefect_shows_what_moved_and_where_the_page_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
