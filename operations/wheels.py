@@ -51,7 +51,7 @@ SERVING = (
     "boto3", "click", "fastapi", "in-toto-attestation", "jinja2", "numpy", "onnxruntime",
     "opentelemetry-exporter-otlp-proto-http", "opentelemetry-sdk", "pandas", "pocketsphinx", "prometheus-client",
     "pyarrow", "pydantic", "python-multipart", "pyyaml", "rfc8785", "safetensors", "securesystemslib", "soundfile",
-    "soxr", "torch", "uvicorn", "webrtcvad-wheels",
+    "soxr", "torch", "uvicorn", "webrtcvad-wheels", "websockets",
 )  # fmt: skip
 """What gateway and workers import, loaded by name (python-multipart) or not; tests hold it against the imports."""
 WHEELHOUSE_TYPE = "https://soundcheck.invalid/predicates/wheelhouse/v1"

@@ -141,7 +141,7 @@ def test_a_family_without_a_table_is_told(home: Home, start_tiny: StartGateway) 
         found = Watched(gateway, home)
         (live,) = found.report().families
         assert (live.table, live.history, live.workers) == (None, (), {})
-        assert "there is no route table yet: requests are answered 503" in found.page().text
+        assert "No bundle of these families is named by a route table" in found.page().text
 
 
 def test_every_alert_has_words_without_a_template() -> None:
