@@ -23,8 +23,9 @@ Metric = Literal[
 """What slices are compared by: rates a request, a turn, a word, a partial word, or an answer.
 
 `slow_rate`: over the family's latency budget; `tail_rate` and `late_partial_rate`: over what 95% of the baseline stayed
-under, so that the tail must double to be over budget. Of a dialogue: `ungrounded_rate` and `handoff_rate` are of turns,
-`barge_in_share` is of the interruptions that clients tell those that the server was told of while it spoke.
+under, so that the tail must double to be over budget; for what speaks one waits until its first audio. Of a dialogue:
+`ungrounded_rate` and `handoff_rate` are of turns, `barge_in_share` is of the interruptions that clients tell those that
+the server was told of while it spoke.
 """
 
 

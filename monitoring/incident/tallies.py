@@ -41,8 +41,8 @@ UNLABELLED = frozenset({"none", "nan", "None"})
 """What stands where a request has no such label."""
 COLUMNS = (
     "timestamp", "session_id", "bundle", "arm", "status", "error_code", "worker_died", "retries", "audio_s",
-    "speech_s", "level_dbfs",
-    "latency_ms", "first_partial_ms", "preprocess_ms", "queue_ms", "infer_ms", "postprocess_ms", "partial_words",
+    "speech_s", "level_dbfs", "latency_ms", "first_partial_ms", "first_audio_ms",
+    "preprocess_ms", "queue_ms", "infer_ms", "postprocess_ms", "partial_words",
     "unstable_words", "confidence", "cost_usd", "privacy_errors", "errors", "words", "grounded", "handoff", "barge_ins",
     *LABELS, *EVENTS.values(),
 )  # fmt: skip
@@ -121,7 +121,9 @@ def _measures(
     unhappy = (told["correction_rate"] + told["abandonment_rate"] + told["support_ticket_rate"]) > 0
     turns = _turns(rows, session, (answered > 0) & ~unhappy, ask_again_s)
     turn, success = 1.0 - turns.again, turns.success.astype(float)
-    tail = _over(latency, _usual(latency, side)) * answered
+    spoken = column(rows, "first_audio_ms")
+    waited = np.where(np.isnan(spoken), latency, spoken)  # a reply that is heard to its end is no longer a wait
+    tail = _over(waited, _usual(waited, side)) * answered
     slow = tail if slow_ms is None else _over(latency, slow_ms) * answered
     private = np.nan_to_num(column(rows, "privacy_errors"))
     words, confidence = column(rows, "words"), column(rows, "confidence")
