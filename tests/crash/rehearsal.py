@@ -268,7 +268,7 @@ def _timed(*_: Any, payload_digest: Digest, stable_payload: Digest | None, **__:
 _REMEMBERED: dict[str, Callable[..., Hashable]] = {
     "operations.capture._leakage": lambda *_, where, **__: where,
     "operations.compute.answers": _clips,
-    "operations.score._streams": lambda _context, arms, *_: arms,
+    "operations.score.streams_wanted": lambda _context, arms, *_: arms,
     "operations.score.hear_packs": lambda _context, _release, payloads, *_: tuple(payloads),
     "operations.score.safety_report": lambda _context, manifest, *_: manifest.payload_digest,
     "evalpacks.scoring.score_report": _arms,
