@@ -17,11 +17,9 @@ from contracts.errors import Refused, SoundcheckError
 from monitoring.drift import take_back
 from operations import keys, pointer
 from operations.context import Context
-from operations.restore import healthy
-from operations.rollback import incompatible
+from operations.rollback import way_back
 from registry.documents import get_document
 from registry.release_state import ReleaseState
-from registry.resolver import rollback_target
 
 SECTION = "drift"
 
@@ -71,13 +69,8 @@ def require(context: Context, family: str, evaluation: Digest, *, key_name: str)
 
 def target(context: Context, family: str) -> Target:
     """The newest bundle that was stable, verifies and is compatible (B1 to B4)."""
-    state = context.ledger(family).state()
     try:
-        found = rollback_target(
-            state, named=None,
-            healthy=lambda bundle: healthy(context, family, bundle),
-            compatible=lambda bundle: incompatible(context, state.current, bundle),
-        )  # fmt: skip
+        found = way_back(context, family, context.ledger(family).state())
     except SoundcheckError as error:
         return Target(None, "", error.what)
     return Target(found.target, found.version, "")

@@ -82,12 +82,7 @@ def rollback(
         return _finish_again(context, family, started)
     _refuse_second_step(context, family, reconciled)
     try:
-        resolution = rollback_target(
-            state,
-            named=named,
-            healthy=lambda bundle: healthy(context, family, bundle),
-            compatible=lambda bundle: incompatible(context, state.current, bundle),
-        )
+        resolution = way_back(context, family, state, named)
     except NoTarget as nothing:
         _condemn(context, family, nothing.skipped)
         raise
@@ -243,6 +238,16 @@ def named_bundle(context: Context, family: str, name: str) -> Digest:
             next_step=f"soundcheck status {family} shows the history",
         )
     return matches[-1]
+
+
+def way_back(context: Context, family: str, state: ReleaseState, named: Digest | None = None) -> Resolution:
+    """Where a rollback goes (B1 to B4), whoever asks for it; raises what registry.resolver.rollback_target does."""
+    return rollback_target(
+        state,
+        named=named,
+        healthy=lambda bundle: healthy(context, family, bundle),
+        compatible=lambda bundle: incompatible(context, state.current, bundle),
+    )
 
 
 def incompatible(context: Context, current: Digest | None, target: Digest) -> str | None:
