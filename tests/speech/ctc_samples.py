@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -45,6 +48,17 @@ def overflowing_payload(folder: Path) -> Path:
     weights["output.weight"] *= torch.finfo(torch.float32).max / weights["output.weight"].abs().max()
     save_file(weights, payload / "weights.safetensors")
     return payload
+
+
+def shelf_of_two(folder: Path, heard: Callable[[int, str], pd.DataFrame]) -> Path:
+    """Candidates `tiny` and `big` of untrained models below `folder`; `heard`: data manifest by seed and name."""
+    for seed, name in enumerate(("tiny", "big")):
+        random_payload(folder / name / "payload", seed)
+        (folder / name / "MODEL_CARD.md").write_text(f"# {name}\n\nAbout {name}.\n")
+        described = {"family": "asr-commands", "version": name, "origin": "own", "seeds": {"training": seed}}
+        (folder / name / "candidate.yaml").write_text(yaml.safe_dump(described))
+        heard(seed, name).to_parquet(folder / name / "data_manifest.parquet", index=False)
+    return folder
 
 
 def babbling(seconds: float, seed: int = 0) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

@@ -21,7 +21,7 @@ from speech.run import run_pack
 from speech.runtimes import BatchRuntime, Partial, Samples, Stream, Transcript, load
 from speech.runtimes.cascade import BatchCascadeRuntime, CascadeRuntime
 from speech.weights import check_payload
-from tests.speech.ctc_samples import babbling, random_payload
+from tests.speech.ctc_samples import babbling, shelf_of_two
 
 PLAN = Cascaded(small="tiny", large="big", below=0.6, description="A test.")
 
@@ -105,15 +105,11 @@ def test_what_a_caller_does_to_its_buffer_does_not_reach_the_large_part() -> Non
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two candidates of untrained models."""
-    folder = tmp_path_factory.mktemp("candidates")
-    for seed, name in enumerate(("tiny", "big")):
-        random_payload(folder / name / "payload", seed)
-        (folder / name / "MODEL_CARD.md").write_text(f"# {name}\n\nAbout {name}.\n")
-        described = {"family": "asr-commands", "version": name, "origin": "own", "seeds": {"training": seed}}
-        (folder / name / "candidate.yaml").write_text(yaml.safe_dump(described))
-        rows = pd.DataFrame({"utterance_id": ["shared", name], "sha256": ["0" * 64, str(seed) * 64]})
-        rows.to_parquet(folder / name / "data_manifest.parquet")
-    return folder
+
+    def heard(seed: int, name: str) -> pd.DataFrame:
+        return pd.DataFrame({"utterance_id": ["shared", name], "sha256": ["0" * 64, str(seed) * 64]})
+
+    return shelf_of_two(tmp_path_factory.mktemp("candidates"), heard)
 
 
 @pytest.fixture(scope="module")

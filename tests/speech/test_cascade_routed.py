@@ -21,7 +21,7 @@ from speech.run import hear
 from speech.runtimes import BatchRuntime, Samples, load
 from speech.runtimes.cascade_routed import RoutedRuntime, TellingRuntime
 from speech.runtimes.cascade_router import Features, Outputs, Router, Sureness, Watch
-from tests.speech.ctc_samples import babbling, random_payload
+from tests.speech.ctc_samples import babbling, shelf_of_two
 
 ROUTER = Router(intercept=4.0, mean_entropy=-4.0, greatest_entropy=0.0, blank_share=-1.0)
 
@@ -97,15 +97,11 @@ def test_every_voice_of_the_held_out_speech_is_in_every_noise_alike() -> None:
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two candidates of untrained models."""
-    folder = tmp_path_factory.mktemp("candidates")
-    for seed, name in enumerate(("tiny", "big")):
-        random_payload(folder / name / "payload", seed)
-        (folder / name / "MODEL_CARD.md").write_text(f"# {name}\n\nAbout {name}.\n")
-        described = {"family": "asr-commands", "version": name, "origin": "own", "seeds": {"training": seed}}
-        (folder / name / "candidate.yaml").write_text(yaml.safe_dump(described))
-        rows = pd.DataFrame({"utterance_id": [name], "path": [f"audio/{name}.wav"]})
-        rows.to_parquet(folder / name / "data_manifest.parquet", index=False)
-    return folder
+
+    def heard(_seed: int, name: str) -> pd.DataFrame:
+        return pd.DataFrame({"utterance_id": [name], "path": [f"audio/{name}.wav"]})
+
+    return shelf_of_two(tmp_path_factory.mktemp("candidates"), heard)
 
 
 @pytest.fixture(scope="module")
